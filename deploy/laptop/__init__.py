@@ -1,0 +1,1 @@
+"""An install on one machine: everything it owns lives in one directory."""

@@ -1,0 +1,173 @@
+"""The bus listens on loopback only, syncs every write, and lets each service do its own part only."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy import bus
+
+
+class BrokerError(RuntimeError):
+    """The NATS server could not be started; the message carries its own words."""
+
+
+def program() -> Path:
+    """Return the `nats-server` of the wheel, which installs it beside the interpreter."""
+    return Path(sys.executable).parent / "nats-server"
+
+
+def generate_passwords() -> dict[str, str]:
+    """Return a random password for each service and for the bus administrator."""
+    return {user: secrets.token_urlsafe(24) for user in (bus.ADMIN, *bus.SERVICES)}
+
+
+@dataclass(frozen=True)
+class Broker:
+    """The NATS server of one install: its files under `home`/nats, its port, its users."""
+
+    home: Path
+    port: int
+    passwords: dict[str, str]
+
+    @property
+    def url(self) -> str:
+        """The URL without credentials."""
+        return f"nats://127.0.0.1:{self.port}"
+
+    @property
+    def config_path(self) -> Path:
+        """The generated configuration file; it holds passwords and is readable by us only."""
+        return self.home / "nats" / "nats.conf"
+
+    def command(self) -> list[str]:
+        """Return the command line of the server; it stays in the foreground and logs to stderr."""
+        return [str(program()), "--config", str(self.config_path)]
+
+    def prepare(self) -> None:
+        """Write the configuration anew."""
+        self.config_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.config_path.touch(mode=0o600)
+        self.config_path.write_text(self._config(), encoding="utf-8")
+
+    def ready(self) -> bool:
+        """Return whether the server greets a client now."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
+                return connection.recv(4096).startswith(b"INFO ")
+        except OSError:
+            return False
+
+    def _config(self) -> str:
+        store = json.dumps(str(self.home / "nats" / "jetstream"))
+        users = [_user(bus.ADMIN, self.passwords[bus.ADMIN], bus.admin_permissions())]
+        users += [_user(s, self.passwords[s], bus.permissions(s)) for s in bus.SERVICES]
+        return f"""\
+server_name: elodrome
+listen: "127.0.0.1:{self.port}"
+max_payload: 1MB
+jetstream {{
+  store_dir: {store}
+  sync_interval: always
+  max_memory_store: 33554432
+  max_file_store: 8589934592
+}}
+authorization {{
+  users: [
+{"".join(users)}  ]
+}}
+"""
+
+
+def _user(name: str, password: str, allowed: bus.Permissions) -> str:
+    rights = {
+        "publish": {"allow": list(allowed.publish)},
+        "subscribe": {"allow": list(allowed.subscribe)},
+    }
+    entry = {"user": name, "password": password, "permissions": rights}
+    return f"    {json.dumps(entry)}\n"
+
+
+@dataclass
+class RunningBroker:
+    """A NATS server that this process started, for tests."""
+
+    broker: Broker
+    child: subprocess.Popen[bytes]
+
+    @property
+    def pid(self) -> int:
+        """The pid of the server."""
+        return self.child.pid
+
+    @property
+    def url(self) -> str:
+        """The URL without credentials."""
+        return self.broker.url
+
+    def password(self, user: str) -> str:
+        """Return the password of a service or of the bus administrator."""
+        return self.broker.passwords[user]
+
+    def stop(self) -> None:
+        """Stop the server and wait until it ended."""
+        self.child.terminate()
+        self.child.wait(timeout=30)
+
+    def kill(self) -> None:
+        """Kill the server as a power cut would."""
+        self.child.kill()
+        self.child.wait(timeout=30)
+
+
+def start_nats(home: Path, port: int = 0, *, streams: bool = True) -> RunningBroker:
+    """Start a private NATS server under `home` with its users, streams and consumers.
+
+    Port 0 picks a free one. Call it outside of a running event loop when `streams` is true.
+    Raises BrokerError with the server's own words when it does not answer within 15 s.
+    """
+    broker = Broker(home, port or free_port(), generate_passwords())
+    broker.prepare()
+    log = home / "nats.log"
+    with log.open("ab") as output:
+        child = subprocess.Popen(  # noqa: S603
+            broker.command(),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=os.environ | memory_limits(),
+            start_new_session=True,
+        )
+    _wait_ready(broker, child, log)
+    if streams:
+        asyncio.run(bus.create(broker.url, user=bus.ADMIN, password=broker.passwords[bus.ADMIN]))
+    return RunningBroker(broker, child)
+
+
+def memory_limits() -> dict[str, str]:
+    """Return the environment that keeps the Go runtime of the server laptop-sized."""
+    return {"GOMEMLIMIT": "64MiB", "GOMAXPROCS": "2"}
+
+
+def free_port() -> int:
+    """Return a TCP port of the loopback interface that was free a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def _wait_ready(broker: Broker, child: subprocess.Popen[bytes], log: Path) -> None:
+    give_up = time.monotonic() + 15
+    while not broker.ready():
+        if child.poll() is not None or time.monotonic() > give_up:
+            tail = log.read_text(encoding="utf-8", errors="replace")[-2000:]
+            message = f"NATS did not start:\n{tail}"
+            raise BrokerError(message)
+        time.sleep(0.02)
