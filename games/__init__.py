@@ -1,0 +1,1 @@
+"""Every game stands behind `games.interface.Game`; nothing here knows who is playing or why."""

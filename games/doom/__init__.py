@@ -1,0 +1,1 @@
+"""Doom through ViZDoom: headless, seeded, one engine process a game."""

@@ -1,0 +1,58 @@
+"""An action set is a grammar: ';' joins groups pressed together, '+' joins choices that exclude each other."""
+
+from __future__ import annotations
+
+from itertools import product
+
+BUTTONS_BY_CATEGORY: dict[str, tuple[str, ...]] = {
+    "move_fb": ("MOVE_FORWARD", "MOVE_BACKWARD"),
+    "move_lr": ("MOVE_LEFT", "MOVE_RIGHT"),
+    "turn_lr": ("TURN_LEFT", "TURN_RIGHT"),
+    "look_ud": ("LOOK_UP", "LOOK_DOWN"),
+    "move_f": ("MOVE_FORWARD",),
+    "attack": ("ATTACK",),
+    "speed": ("SPEED",),
+    "crouch": ("CROUCH",),
+    "jump": ("JUMP",),
+    "use": ("USE",),
+    "weapon": ("SELECT_NEXT_WEAPON", "SELECT_PREV_WEAPON"),
+}
+
+
+class GrammarError(ValueError):
+    """The text is not an action grammar; the message names the offending part."""
+
+
+def parse_actions(grammar: str) -> list[tuple[str, ...]]:
+    """Expand `grammar` into button combinations, never the empty one, in a fixed order.
+
+    A group of k buttons offers k + 1 choices (each button or none), so the count is the product of
+    those over all groups, less one. Raises GrammarError for unknown, repeated or missing categories.
+    """
+    groups = [_parse_group(text) for text in grammar.split(";")]
+    categories = [category for group in groups for category in group]
+    buttons = [button for category in categories for button in BUTTONS_BY_CATEGORY[category]]
+    if len(set(buttons)) != len(buttons):
+        message = f"{grammar!r} names a button twice"
+        raise GrammarError(message)
+    choices = [
+        [(), *((button,) for category in group for button in BUTTONS_BY_CATEGORY[category])]
+        for group in groups
+    ]
+    combinations = [sum(parts, ()) for parts in product(*choices)]
+    return [combination for combination in combinations if combination]
+
+
+def used_buttons(actions: list[tuple[str, ...]]) -> list[str]:
+    """Every button that some action presses, in order of first use."""
+    return list(dict.fromkeys(button for action in actions for button in action))
+
+
+def _parse_group(text: str) -> list[str]:
+    categories = [name.strip() for name in text.split("+")]
+    for name in categories:
+        if name not in BUTTONS_BY_CATEGORY:
+            known = ", ".join(BUTTONS_BY_CATEGORY)
+            message = f"unknown action {name!r}; known: {known}"
+            raise GrammarError(message)
+    return categories
