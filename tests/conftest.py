@@ -1,0 +1,88 @@
+"""What every ring may use: a real Postgres, a real NATS and signing keys, one set per test process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+from deploy.laptop.broker import RunningBroker, start_nats
+from deploy.laptop.postgres import RunningPostgres, start_postgres
+from kit import auth, migrate
+from tests.tokens import Tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPostgres]:
+    """A Postgres server of this test process, with the roles and schemas of an install."""
+    settings = {"fsync": "off", "max_connections": "200"}
+    server = start_postgres(tmp_path_factory.mktemp("postgres"), settings=settings)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBroker]:
+    """A NATS server of this test process, with the users, streams and consumers of an install."""
+    server = start_nats(tmp_path_factory.mktemp("nats"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def keys_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The signing keys of every service, and the public set."""
+    directory = tmp_path_factory.mktemp("keys")
+    auth.generate_keys(directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def tokens(keys_dir: Path) -> Tokens:
+    """Call metadata of any caller, signed by the service that would sign it."""
+    return Tokens(keys_dir)
+
+
+@pytest.fixture
+def service_environment(
+    postgres: RunningPostgres, nats_server: RunningBroker, keys_dir: Path, tmp_path: Path
+) -> Callable[[str], dict[str, Any]]:
+    """Return the settings of a service whose tables are migrated and empty."""
+
+    def environment(service: str) -> dict[str, Any]:
+        url = postgres.url(service)
+        migrate.upgrade(url, service)
+        _empty(postgres, service)
+        return {
+            "database_url": url,
+            "nats_url": nats_server.url,
+            "nats_user": service,
+            "nats_password": nats_server.password(service),
+            "keys_dir": keys_dir,
+            "artifacts_url": (tmp_path / "artifacts").as_uri(),
+            "home": tmp_path,
+            "grpc_port": 0,
+            "metrics_port": 0,
+            "reflection": True,
+        }
+
+    return environment
+
+
+def _empty(postgres: RunningPostgres, service: str) -> None:
+    plain = postgres.url().replace("postgresql+psycopg://", "postgresql://")
+    with psycopg.connect(plain, autocommit=True) as connection:
+        rows = connection.execute(
+            "SELECT format('%%I.%%I', schemaname, tablename) FROM pg_tables"
+            " WHERE schemaname = %s AND tablename <> 'alembic_version'",
+            (service,),
+        ).fetchall()
+        if rows:
+            connection.execute(
+                f"TRUNCATE {', '.join(row[0] for row in rows)} RESTART IDENTITY CASCADE"
+            )
