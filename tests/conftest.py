@@ -1,12 +1,17 @@
-"""What every ring may use: a real Postgres, a real NATS and signing keys, one set per test process."""
+"""What every ring may use: a real Postgres, a real NATS and signing keys, one of each a process."""
 
 from __future__ import annotations
 
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import nats
 import psycopg
 import pytest
 
+from deploy import bus
 from deploy.laptop.broker import RunningBroker, start_nats
 from deploy.laptop.postgres import RunningPostgres, start_postgres
 from kit import auth, migrate
@@ -54,9 +59,11 @@ def service_environment(
 ) -> Callable[[str], dict[str, Any]]:
     """Return the settings of a service whose tables are migrated and empty."""
 
+    _purge_streams(nats_server)
+
     def environment(service: str) -> dict[str, Any]:
         url = postgres.url(service)
-        migrate.upgrade(url, service)
+        _migrate(url, service)
         _empty(postgres, service)
         return {
             "database_url": url,
@@ -72,6 +79,30 @@ def service_environment(
         }
 
     return environment
+
+
+@cache
+def _migrate(url: str, service: str) -> None:
+    migrate.upgrade(url, service)
+
+
+def _purge_streams(broker: RunningBroker) -> None:
+    """Forget the events of earlier tests; in a thread, because a test's loop may be running."""
+
+    async def purge() -> None:
+        client = await nats.connect(
+            broker.url,
+            user=bus.ADMIN,
+            password=broker.password(bus.ADMIN),
+            inbox_prefix=bus.inbox_prefix(bus.ADMIN).encode(),
+            allow_reconnect=False,
+        )
+        for stream in bus.STREAMS:
+            await client.jsm().purge_stream(stream.name)
+        await client.close()
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, purge()).result(timeout=10)
 
 
 def _empty(postgres: RunningPostgres, service: str) -> None:
