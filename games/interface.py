@@ -1,15 +1,18 @@
-"""A game is a seeded sequence of episodes: observations out, action indices in, one reward a decision."""
+"""A game is seeded episodes: observations out, action indices in, one reward a decision."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
-Frame = NDArray[np.uint8]
+    import numpy as np
+    from numpy.typing import NDArray
+
+# Named, not evaluated: whoever only reads names and numbers of a game needs no numpy.
+Frame: TypeAlias = "NDArray[np.uint8]"
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class ObservationSpace:
 
 @dataclass(frozen=True)
 class GameEvent:
-    """Something that happened during one decision: `kind` names a reward weight, `amount` its size."""
+    """What happened during one decision: `kind` names a reward weight, `amount` its size."""
 
     kind: str
     amount: float = 1.0

@@ -1,4 +1,4 @@
-"""An action set is a grammar: ';' joins groups pressed together, '+' joins choices that exclude each other."""
+"""An action set is a grammar: ';' joins groups pressed together, '+' exclusive choices."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ class GrammarError(ValueError):
 def parse_actions(grammar: str) -> list[tuple[str, ...]]:
     """Expand `grammar` into button combinations, never the empty one, in a fixed order.
 
-    A group of k buttons offers k + 1 choices (each button or none), so the count is the product of
-    those over all groups, less one. Raises GrammarError for unknown, repeated or missing categories.
+    A group of k buttons offers k + 1 choices (each button or none), so the count is the product
+    of those over all groups, less one. Raises GrammarError for an unknown, repeated or missing
+    category.
     """
     groups = [_parse_group(text) for text in grammar.split(";")]
     categories = [category for group in groups for category in group]
     buttons = [button for category in categories for button in BUTTONS_BY_CATEGORY[category]]
     if len(set(buttons)) != len(buttons):
-        message = f"{grammar!r} names a button twice"
-        raise GrammarError(message)
+        raise GrammarError(f"{grammar!r} names a button twice")
     choices = [
         [(), *((button,) for category in group for button in BUTTONS_BY_CATEGORY[category])]
         for group in groups
@@ -44,7 +44,7 @@ def parse_actions(grammar: str) -> list[tuple[str, ...]]:
 
 
 def used_buttons(actions: list[tuple[str, ...]]) -> list[str]:
-    """Every button that some action presses, in order of first use."""
+    """List every button that some action presses, in order of first use."""
     return list(dict.fromkeys(button for action in actions for button in action))
 
 
@@ -53,6 +53,5 @@ def _parse_group(text: str) -> list[str]:
     for name in categories:
         if name not in BUTTONS_BY_CATEGORY:
             known = ", ".join(BUTTONS_BY_CATEGORY)
-            message = f"unknown action {name!r}; known: {known}"
-            raise GrammarError(message)
+            raise GrammarError(f"unknown action {name!r}; known: {known}")
     return categories

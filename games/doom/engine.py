@@ -13,16 +13,16 @@ import vizdoom
 def write_launcher(directory: Path) -> Path:
     """Write a script that starts the engine inside `directory`, tied to the life of its starter.
 
-    The engine litters its working directory and survives a killed controller, so the script changes
-    the directory and asks the kernel for a SIGKILL when the starting thread dies. ViZDoom keeps that
-    thread until the game closes. Without setpriv (not Linux) only the directory is changed.
+    The engine litters its working directory and survives a killed controller, so the script
+    changes the directory and asks the kernel for a SIGKILL when the starting thread dies. ViZDoom
+    keeps that thread until the game closes. Without setpriv (not Linux) only the directory is
+    changed.
     """
     engine = Path(vizdoom.__file__).parent / "vizdoom"
     tied = "setpriv --pdeathsig KILL -- " if shutil.which("setpriv") else ""
     script = directory / "engine"
-    script.write_text(
-        f'#!/bin/sh\ncd {shlex.quote(str(directory))} && exec {tied}{shlex.quote(str(engine))} "$@"\n'
-    )
+    change = f"cd {shlex.quote(str(directory))}"
+    script.write_text(f'#!/bin/sh\n{change} && exec {tied}{shlex.quote(str(engine))} "$@"\n')
     script.chmod(0o700)
     return script
 

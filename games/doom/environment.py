@@ -1,4 +1,4 @@
-"""One ViZDoom game as a `Game`: what it shows depends only on its options, its seed and the actions."""
+"""One ViZDoom game: what it shows depends only on its options, its seed and the actions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import tempfile
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import cv2
 import numpy as np
@@ -111,7 +111,7 @@ class DoomGame:
         return np.concatenate(self._frames)
 
     def make_action(self, action: int) -> Outcome:
-        """Hold the buttons of `action` for the frame skip; shaped reward is added to the game's own."""
+        """Hold the buttons of `action` for the frame skip; the reward includes any shaping."""
         reward = self._engine.make_action(self._presses[action], self.options.frame_skip)
         events = ()
         if self._snapshot is not None:
@@ -126,7 +126,7 @@ class DoomGame:
         return Outcome(np.concatenate(self._frames), reward, ended=False, cut=False, events=events)
 
     def get_state(self) -> DoomState | None:
-        """The whole state now, or None once the episode has ended."""
+        """Read the whole state now, or None once the episode has ended."""
         state = self._engine.get_state()
         if state is None:
             return None
@@ -141,7 +141,7 @@ class DoomGame:
         return DoomState(observation, self.variables, present, self._engine.get_episode_time())
 
     def is_episode_finished(self) -> bool:
-        """Whether the episode has ended, by the clock or in the game."""
+        """Tell whether the episode has ended, by the clock or in the game."""
         return self._engine.is_episode_finished()
 
     @property
@@ -162,7 +162,7 @@ class DoomGame:
             self._directory.cleanup()
             self._directory = None
 
-    def __enter__(self) -> DoomGame:
+    def __enter__(self) -> Self:
         """Start on entry."""
         self.start()
         return self
@@ -194,7 +194,7 @@ class DoomGame:
         engine.set_available_buttons([getattr(vizdoom.Button, name) for name in self._buttons])
         engine.set_available_game_variables([])
 
-    def _frame(self, state: Any) -> Frame:
+    def _frame(self, state: vizdoom.GameState) -> Frame:
         screens = [state.screen_buffer]
         if self.options.depth:
             screens.append(state.depth_buffer)
@@ -210,13 +210,12 @@ class DoomGame:
         return small[None] if small.ndim == 2 else np.moveaxis(small, 2, 0)  # noqa: PLR2004
 
 
-def _engine_resolution(options: ObservationOptions) -> Any:
-    """The smallest engine screen that covers the observation; the engine has none below 160x120."""
+def _engine_resolution(options: ObservationOptions) -> vizdoom.ScreenResolution:
+    """Choose the smallest engine screen that covers the observation; none is below 160x120."""
     for width, height in ((160, 120), (320, 240), (640, 480)):
         if options.width <= width and options.height <= height:
             return getattr(vizdoom.ScreenResolution, f"RES_{width}X{height}")
-    message = f"no engine screen covers {options.width}x{options.height}"
-    raise ValueError(message)
+    raise ValueError(f"no engine screen covers {options.width}x{options.height}")
 
 
 def _gray(image: Frame) -> Frame:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from math import dist
+from typing import TYPE_CHECKING
 
 from games.interface import GameEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 WEAPON_SLOTS = tuple(range(1, 8))
 
@@ -42,7 +45,7 @@ REWARD_KINDS: tuple[str, ...] = tuple(entry.name for entry in fields(RewardWeigh
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What the reward looks at: counts since the episode began, levels, and the position in map units."""
+    """What the reward looks at: counts of the episode, levels, the position in map units."""
 
     kills: int
     deaths: int
@@ -69,10 +72,10 @@ class Snapshot:
 
 
 def events_between(before: Snapshot, after: Snapshot) -> tuple[GameEvent, ...]:
-    """Every event that turned `before` into `after`, in a fixed order.
+    """List every event that turned `before` into `after`, in a fixed order.
 
-    A death that also cost a frag was the player's own doing: a suicide, not a death. Health and ammo
-    that changed with a death belong to the respawn and are not events.
+    A death that also cost a frag was the player's own doing: a suicide, not a death. Health and
+    ammo that changed with a death belong to the respawn and are not events.
     """
     events: list[GameEvent] = []
     if after.kills > before.kills:

@@ -1,0 +1,1 @@
+"""Programs that learn to play; each talks to the platform by gRPC alone."""

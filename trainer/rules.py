@@ -1,0 +1,144 @@
+"""A rule says what one configuration field may hold, for the parser and for the schema."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class ConfigError(ValueError):
+    """A configuration is refused: `field` is the field's name, `rule` what it breaks."""
+
+    def __init__(self, field: str, rule: str) -> None:
+        """Compose the message "field: rule"."""
+        super().__init__(f"{field}: {rule}")
+        self.field = field
+        self.rule = rule
+
+
+@dataclass(frozen=True)
+class Integer:
+    """A whole number in [minimum, maximum]; 64.0 is one, as JSON knows a single kind of number."""
+
+    minimum: int
+    maximum: int
+
+    def parse(self, name: str, value: object) -> int:
+        """Answer the number, or raise ConfigError."""
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if isinstance(value, int) and not isinstance(value, bool):  # noqa: SIM102
+            if self.minimum <= value <= self.maximum:
+                return value
+        raise ConfigError(name, f"must be a whole number from {self.minimum} to {self.maximum}")
+
+    def schema(self) -> dict[str, Any]:
+        """Say the rule in JSON Schema."""
+        return {"type": "integer", "minimum": self.minimum, "maximum": self.maximum}
+
+
+@dataclass(frozen=True)
+class Number:
+    """A finite number from minimum to maximum; `open_minimum` leaves the minimum itself out."""
+
+    minimum: float
+    maximum: float
+    open_minimum: bool = False
+
+    def parse(self, name: str, value: object) -> float:
+        """Answer the number, or raise ConfigError; NaN lies in no range."""
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            above = value > self.minimum if self.open_minimum else value >= self.minimum
+            if above and value <= self.maximum and math.isfinite(value):
+                return float(value)
+        start = f"above {self.minimum:g}, to" if self.open_minimum else f"from {self.minimum:g} to"
+        raise ConfigError(name, f"must be a number {start} {self.maximum:g}")
+
+    def schema(self) -> dict[str, Any]:
+        """Say the rule in JSON Schema."""
+        start = "exclusiveMinimum" if self.open_minimum else "minimum"
+        return {"type": "number", start: self.minimum, "maximum": self.maximum}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of a few words."""
+
+    words: tuple[str, ...]
+
+    def parse(self, name: str, value: object) -> str:
+        """Answer the word, or raise ConfigError listing the words."""
+        if isinstance(value, str) and value in self.words:
+            return value
+        raise ConfigError(name, f"must be one of {', '.join(self.words)}")
+
+    def schema(self) -> dict[str, Any]:
+        """Say the rule in JSON Schema."""
+        return {"type": "string", "enum": list(self.words)}
+
+
+@dataclass(frozen=True)
+class Flag:
+    """True or false."""
+
+    def parse(self, name: str, value: object) -> bool:
+        """Answer the truth, or raise ConfigError."""
+        if isinstance(value, bool):
+            return value
+        raise ConfigError(name, "must be true or false")
+
+    def schema(self) -> dict[str, Any]:
+        """Say the rule in JSON Schema."""
+        return {"type": "boolean"}
+
+
+@dataclass(frozen=True)
+class Text:
+    """A short text; `check` raises ValueError with the reason it is refused."""
+
+    max_length: int
+    check: Callable[[str], object] = str
+
+    def parse(self, name: str, value: object) -> str:
+        """Answer the text, or raise ConfigError."""
+        if not isinstance(value, str) or len(value) > self.max_length:
+            raise ConfigError(name, f"must be a text of at most {self.max_length} characters")
+        try:
+            self.check(value)
+        except ValueError as error:
+            raise ConfigError(name, str(error)) from error
+        return value
+
+    def schema(self) -> dict[str, Any]:
+        """Say the rule in JSON Schema, as far as that can."""
+        return {"type": "string", "maxLength": self.max_length}
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A number for each of some known names; names left out weigh 0."""
+
+    names: tuple[str, ...]
+    largest: float
+
+    def parse(self, name: str, value: object) -> dict[str, float]:
+        """Answer the weights that are set, or raise ConfigError naming the entry."""
+        if not isinstance(value, dict):
+            raise ConfigError(name, "must be a mapping of names to numbers")
+        for key in value:
+            if key not in self.names:
+                raise ConfigError(f"{name}.{key}", f"is unknown; known: {', '.join(self.names)}")
+        weight = Number(-self.largest, self.largest)
+        return {key: weight.parse(f"{name}.{key}", value[key]) for key in sorted(value)}
+
+    def schema(self) -> dict[str, Any]:
+        """Say the rule in JSON Schema."""
+        entries = {name: Number(-self.largest, self.largest).schema() for name in self.names}
+        return {"type": "object", "properties": entries, "additionalProperties": False}
+
+
+Rule = Integer | Number | Choice | Flag | Text | Weights
