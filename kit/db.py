@@ -1,0 +1,123 @@
+"""Postgres: one declarative base, the column types everybody uses, and an engine that heals."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from sqlalchemy import BigInteger, DateTime, LargeBinary, MetaData, Text, Uuid, func
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.asyncio import (
+    AsyncEngine,
+    AsyncSession,
+    async_sessionmaker,
+    create_async_engine,
+)
+from sqlalchemy.orm import DeclarativeBase, mapped_column
+
+if TYPE_CHECKING:
+    from sqlalchemy.sql.functions import Function
+
+Sessions = async_sessionmaker[AsyncSession]
+
+POOL_TIMEOUT_S = 3
+CONNECT_TIMEOUT_S = 3
+_RECYCLE_S = 1800
+
+
+def new_id() -> str:
+    """Return a random UUID in lower case."""
+    return str(uuid.uuid4())
+
+
+def server_now() -> Function[datetime]:
+    """Return SQL for the database's clock, which moves on inside a transaction.
+
+    Leases, deadlines and order in time are judged by this one clock, never by a service's own.
+    """
+    return func.clock_timestamp()
+
+
+Id = Annotated[str, mapped_column(Uuid(as_uuid=False), primary_key=True, default=new_id)]
+"""Primary key: a UUID as text, set at flush unless given."""
+Reference = Annotated[str, mapped_column(Uuid(as_uuid=False))]
+"""A UUID that points at something, here or in another service."""
+Time = Annotated[datetime, mapped_column(DateTime(timezone=True))]
+"""A moment, always with its zone."""
+CreateTime = Annotated[
+    datetime, mapped_column(DateTime(timezone=True), server_default=func.clock_timestamp())
+]
+"""When the row came to be, by the database's clock."""
+UpdateTime = Annotated[
+    datetime,
+    mapped_column(
+        DateTime(timezone=True),
+        server_default=func.clock_timestamp(),
+        onupdate=func.clock_timestamp(),
+    ),
+]
+"""When the row last changed, by the database's clock."""
+Json = Annotated[dict[str, Any], mapped_column(JSONB)]
+"""A document that is stored and shown, never searched."""
+
+
+class Base(DeclarativeBase):
+    """The base of every mapped class. No class names a schema: the role's search_path does."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map: ClassVar = {
+        str: Text(),
+        int: BigInteger(),
+        bytes: LargeBinary(),
+        datetime: DateTime(timezone=True),
+        dict[str, Any]: JSONB(),
+    }
+    # Values the server sets come back with the statement that set them; reading them later would
+    # be a hidden query, which an async session refuses.
+    __mapper_args__: ClassVar = {"eager_defaults": True}
+
+
+def open_engine(url: str, *, pool_size: int = 5) -> AsyncEngine:
+    """Return an engine whose pool keeps `pool_size` connections and opens as many again at most.
+
+    Nothing is connected yet. Waits are bounded: 3 s for a connection of the pool, 3 s to connect.
+    Statement and lock timeouts are settings of the database role.
+    """
+    return create_async_engine(
+        async_url(url),
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_timeout=POOL_TIMEOUT_S,
+        pool_pre_ping=True,
+        pool_recycle=_RECYCLE_S,
+        connect_args={
+            "connect_timeout": CONNECT_TIMEOUT_S,
+            "application_name": "elodrome",
+            "options": "-c timezone=UTC",
+            # A peer that vanished without a word is noticed after 5 s instead of hours.
+            "keepalives_idle": 10,
+            "keepalives_interval": 3,
+            "keepalives_count": 2,
+            "tcp_user_timeout": 5000,
+        },
+    )
+
+
+def async_url(url: str) -> str:
+    """Name the driver in a plain `postgresql://` URL."""
+    scheme, separator, rest = url.partition("://")
+    return f"postgresql+psycopg{separator}{rest}" if scheme == "postgresql" else url
+
+
+def open_sessions(engine: AsyncEngine) -> Sessions:
+    """Return the maker of sessions; objects stay readable after commit."""
+    return async_sessionmaker(engine, expire_on_commit=False)
