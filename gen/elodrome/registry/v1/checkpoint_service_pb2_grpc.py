@@ -112,7 +112,7 @@ class CheckpointServiceServicer:
         Errors:
         * `INVALID_ARGUMENT` / `DIGEST_MISMATCH`: the bytes do not have the announced SHA-256 (HTTP 409).
         * `INVALID_ARGUMENT` / `INVALID_CHECKPOINT`: not a safetensors file with a manifest; says why.
-        * `OUT_OF_RANGE` / `TOO_LARGE`: more bytes than the install accepts (HTTP 413).
+        * `FAILED_PRECONDITION` / `TOO_LARGE`: more bytes than the install accepts (HTTP 413).
         * `FAILED_PRECONDITION` / `STALE_EPOCH`: a newer lease has claimed the run.
         * `FAILED_PRECONDITION` / `RUN_HAS_WORKER`: a leased worker writes this run, not people.
         * `RESOURCE_EXHAUSTED` / `STORAGE_FULL`: no space left (HTTP 507); also when too many upload.

@@ -59,7 +59,7 @@ class Model(_message.Message):
     def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., description: _Optional[str] = ..., owner_id: _Optional[str] = ..., game_id: _Optional[str] = ..., map_id: _Optional[str] = ..., styles: _Optional[_Iterable[str]] = ..., private: _Optional[bool] = ..., tag: _Optional[str] = ..., stable_version: _Optional[_Union[Version, _Mapping]] = ..., newest_version: _Optional[_Union[Version, _Mapping]] = ..., version_count: _Optional[int] = ..., aliases: _Optional[_Iterable[_Union[Alias, _Mapping]]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., delete_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Version(_message.Message):
-    __slots__ = ("id", "model_id", "model_name", "number", "tag", "description", "checkpoint_id", "run_id", "artifact", "signature", "metrics", "aliases", "creator_id", "create_time", "update_time", "delete_time")
+    __slots__ = ("id", "model_id", "model_name", "number", "tag", "description", "checkpoint_id", "run_id", "artifact", "signature", "metrics", "aliases", "creator_id", "create_time", "update_time")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -82,7 +82,6 @@ class Version(_message.Message):
     CREATOR_ID_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     UPDATE_TIME_FIELD_NUMBER: _ClassVar[int]
-    DELETE_TIME_FIELD_NUMBER: _ClassVar[int]
     id: str
     model_id: str
     model_name: str
@@ -98,8 +97,7 @@ class Version(_message.Message):
     creator_id: str
     create_time: _timestamp_pb2.Timestamp
     update_time: _timestamp_pb2.Timestamp
-    delete_time: _timestamp_pb2.Timestamp
-    def __init__(self, id: _Optional[str] = ..., model_id: _Optional[str] = ..., model_name: _Optional[str] = ..., number: _Optional[int] = ..., tag: _Optional[str] = ..., description: _Optional[str] = ..., checkpoint_id: _Optional[str] = ..., run_id: _Optional[str] = ..., artifact: _Optional[_Union[_checkpoint_pb2.Artifact, _Mapping]] = ..., signature: _Optional[_Union[_checkpoint_pb2.Signature, _Mapping]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., aliases: _Optional[_Iterable[str]] = ..., creator_id: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., delete_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    def __init__(self, id: _Optional[str] = ..., model_id: _Optional[str] = ..., model_name: _Optional[str] = ..., number: _Optional[int] = ..., tag: _Optional[str] = ..., description: _Optional[str] = ..., checkpoint_id: _Optional[str] = ..., run_id: _Optional[str] = ..., artifact: _Optional[_Union[_checkpoint_pb2.Artifact, _Mapping]] = ..., signature: _Optional[_Union[_checkpoint_pb2.Signature, _Mapping]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., aliases: _Optional[_Iterable[str]] = ..., creator_id: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Alias(_message.Message):
     __slots__ = ("name", "model_id", "version_id", "version_number", "update_time")

@@ -166,8 +166,8 @@ class ModelServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PurgeModel(self, request, context):
-        """Removes a deleted model with its versions and the files nothing else refers to. Its promotion
-        history stays. This cannot be undone.
+        """Removes a deleted model with its versions, their checkpoints unless another model publishes
+        them, and the files nothing else refers to. Its promotion history stays. Cannot be undone.
 
         Errors:
         * `NOT_FOUND` / `MODEL_NOT_FOUND`: no such model of the caller.

@@ -162,12 +162,12 @@ class VersionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteVersion(self, request, context):
-        """Hides a version for good; its number is not used again.
+        """Removes a version for good; its number is not used again.
 
         Errors:
         * `NOT_FOUND` / `VERSION_NOT_FOUND`: no such version of the caller.
-        * `FAILED_PRECONDITION` / `VERSION_IN_USE`: it is stable or an alias points at it; metadata
-        names which.
+        * `FAILED_PRECONDITION` / `VERSION_IN_USE`: it is or was stable, or an alias points at it;
+        metadata names which.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
