@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import nats
 from nats.js import api
 from nats.js.errors import NotFoundError
+
+if TYPE_CHECKING:
+    from nats.js.manager import JetStreamManager
 
 ADMIN = "bus_admin"
 
@@ -81,7 +85,8 @@ def permissions(service: str) -> Permissions:
 def admin_permissions() -> Permissions:
     """Return the allow-list of the user that creates streams and consumers and reads no event."""
     return Permissions(
-        ("$JS.API.INFO", "$JS.API.STREAM.*.*", "$JS.API.CONSUMER.*.>"), (f"{inbox_prefix(ADMIN)}.>",)
+        ("$JS.API.INFO", "$JS.API.STREAM.*.*", "$JS.API.CONSUMER.*.>"),
+        (f"{inbox_prefix(ADMIN)}.>",),
     )
 
 
@@ -110,7 +115,7 @@ async def create(url: str, *, user: str, password: str) -> None:
         await client.close()
 
 
-async def _create_stream(manager: nats.js.JetStreamManager, stream: Stream) -> None:
+async def _create_stream(manager: JetStreamManager, stream: Stream) -> None:
     config = api.StreamConfig(
         name=stream.name,
         subjects=[stream.subjects],

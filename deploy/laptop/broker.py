@@ -1,4 +1,4 @@
-"""The bus listens on loopback only, syncs every write, and lets each service do its own part only."""
+"""The bus listens on loopback only, syncs every write, and gives each service its own part only."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def start_nats(home: Path, port: int = 0, *, streams: bool = True) -> RunningBro
     broker.prepare()
     log = home / "nats.log"
     with log.open("ab") as output:
-        child = subprocess.Popen(  # noqa: S603
+        child = subprocess.Popen(
             broker.command(),
             stdin=subprocess.DEVNULL,
             stdout=output,

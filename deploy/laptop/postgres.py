@@ -1,4 +1,4 @@
-"""Postgres answers on one Unix socket only, and each service owns one schema that no other reads."""
+"""Postgres answers on one Unix socket only; each service owns one schema that no other reads."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import psutil
 
@@ -75,7 +75,15 @@ def system_user() -> str | None:
     return _SYSTEM_USER if os.geteuid() == 0 else None
 
 
-def as_system_user() -> dict[str, Any]:
+class SystemUser(TypedDict, total=False):
+    """The user that a program is started as, in the words of `subprocess.Popen`."""
+
+    user: str
+    group: int
+    extra_groups: list[str]
+
+
+def as_system_user() -> SystemUser:
     """Return the arguments of `subprocess.Popen` that start a program as the Postgres user."""
     user = system_user()
     if user is None:
@@ -150,7 +158,7 @@ class Postgres:
     def ready(self) -> bool:
         """Return whether the server accepts connections now."""
         command = [program("pg_isready"), "-q", "-h", self.socket_dir, "-p", str(PORT)]
-        return subprocess.run(command, check=False).returncode == 0  # noqa: S603
+        return subprocess.run(command, check=False).returncode == 0
 
     def provision(self) -> None:
         """Create the database, one role and one schema per service; safe to repeat."""
@@ -201,7 +209,9 @@ class Postgres:
             ALTER ROLE {role} LOGIN PASSWORD '{self.passwords[role]}';
             GRANT CONNECT, TEMPORARY ON DATABASE {DATABASE} TO {role};
             CREATE SCHEMA IF NOT EXISTS {role} AUTHORIZATION {role};
-        """ + "".join(f"ALTER ROLE {role} SET {k} = '{v}';\n" for k, v in settings.items())
+        """ + "".join(  # noqa: S608 - the names are ours
+            f"ALTER ROLE {role} SET {k} = '{v}';\n" for k, v in settings.items()
+        )
 
 
 def _database_sql() -> str:
@@ -210,11 +220,11 @@ def _database_sql() -> str:
             (SELECT FROM pg_database WHERE datname = '{DATABASE}') \\gexec
         REVOKE ALL ON DATABASE {DATABASE} FROM PUBLIC;
         REVOKE CONNECT ON DATABASE postgres FROM PUBLIC;
-    """
+    """  # noqa: S608 - the name is ours
 
 
 def _run(command: list[Any], **options: Any) -> None:  # noqa: ANN401 - passes through to subprocess
-    done = subprocess.run(command, check=False, capture_output=True, text=True, **options)  # noqa: S603
+    done = subprocess.run(command, check=False, capture_output=True, text=True, **options)
     if done.returncode != 0:
         message = f"{Path(command[0]).name} failed: {done.stderr.strip() or done.stdout.strip()}"
         raise PostgresError(message)
@@ -281,7 +291,7 @@ def start_postgres(
     postgres.prepare(durable=False)
     log = home / "postgres.log"
     with log.open("ab") as output:
-        child = subprocess.Popen(  # noqa: S603
+        child: subprocess.Popen[bytes] = subprocess.Popen(
             postgres.command(),
             cwd=home / "postgres",
             stdin=subprocess.DEVNULL,

@@ -1,0 +1,259 @@
+"""The supervisor owns every process of an install, from the first start to the last goodbye."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+
+from deploy.bus import SERVICES
+from deploy.laptop import leftovers, lock, programs
+from deploy.laptop.child import Child, State, rotate, tail
+from deploy.laptop.install import Install, InstallError, home_directory, open_install
+from deploy.laptop.postgres import PostgresError
+from deploy.laptop.process import Identity
+from deploy.laptop.record import Entry, Record
+
+_PROBE_EVERY_S = 0.1
+_IDLE_EVERY_S = 5.0
+_SETUP_LIMIT_S = 120.0
+_KEYS = "import sys, pathlib, kit.auth; kit.auth.generate_keys(pathlib.Path(sys.argv[1]))"
+
+# People first, then the work, then the record of it: a worker that is asked to stop still
+# finds the registry for its last checkpoint.
+_STOP_ORDER = (("gateway",), ("executor",), leftovers.WORKERS, ("evaluator", "sessions"))
+_STOP_LAST = (("registry",), ("nats",), ("postgres",))
+
+
+class SetupError(RuntimeError):
+    """A step before the services could start went wrong; the message carries its own words."""
+
+
+def main() -> int:
+    """Run the install of this environment in the foreground until SIGTERM or SIGINT."""
+    home = home_directory(os.environ)
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with lock.acquire(home):
+            leftovers.end(home)
+            return Supervisor(open_install(home, os.environ)).run()
+    except (lock.HeldError, InstallError, SetupError, PostgresError) as error:
+        print(error, file=sys.stderr, flush=True)
+        return 1
+
+
+@dataclass
+class Supervisor:
+    """Starts an install step by step, then restarts what ends, until it is told to stop."""
+
+    install: Install
+    children: dict[str, Child] = field(default_factory=dict)
+    stopping: bool = False
+    step: str = "starting"
+    finished: bool = False
+
+    def __post_init__(self) -> None:
+        """Prepare one child per program; a signal wakes the loop through a socket."""
+        install = self.install
+        everything = [programs.database(install), programs.message_bus(install)]
+        everything += [programs.service(install, name) for name in SERVICES]
+        for program in everything:
+            self.children[program.name] = Child(program, install.logs / f"{program.name}.log")
+        self.wake, wake_writer = socket.socketpair()
+        self.wake.setblocking(False)
+        wake_writer.setblocking(False)
+        self.wake_writer = wake_writer
+
+    def run(self) -> int:
+        """Start everything, keep it alive, stop it; returns the exit code."""
+        signal.set_wakeup_fd(self.wake_writer.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_stop)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        taken = self.install.taken_port()
+        if taken is not None:
+            raise InstallError(taken)
+        try:
+            self._set_up()
+            while not self.stopping:
+                self._turn()
+        finally:
+            self._stop()
+        return 0
+
+    def _on_stop(self, *_: object) -> None:
+        self.stopping = True
+
+    # -- first start ------------------------------------------------------------------------
+
+    def _set_up(self) -> None:
+        """Bring database, bus, keys and tables to where services can start, then start those."""
+        keys = self._spawn("keys", [sys.executable, "-c", _KEYS, str(self.install.home / "keys")])
+        self._note("starting Postgres and NATS")
+        for name in ("postgres", "nats"):
+            self._start(self.children[name])
+        self._await_ready("postgres", "nats")
+        self._note("creating roles and schemas")
+        programs.postgres_of(self.install).provision()
+        self._finish("keys", keys)
+        self._note("migrating tables")
+        for pair in (SERVICES[:3], SERVICES[3:]):
+            running = {
+                name: self._spawn(f"migrate {name}", *self._migration(name)) for name in pair
+            }
+            for name, process in running.items():
+                self._finish(f"migrate {name}", process)
+        self._note("starting services")
+        for name in SERVICES:
+            self._start(self.children[name])
+        self._note("creating the administrator")
+        self._finish("bootstrap", self._spawn("bootstrap", *self._bootstrap()))
+
+    def _migration(self, name: str) -> tuple[list[str], dict[str, str]]:
+        command = [sys.executable, "-m", "kit.migrate", name]
+        return command, programs.service_environment(self.install, name)
+
+    def _bootstrap(self) -> tuple[list[str], dict[str, str], str]:
+        command = [sys.executable, "-m", "services.gateway.bootstrap"]
+        environment = programs.service_environment(self.install, "gateway")
+        return command, environment, self.install.admin_password
+
+    def _spawn(
+        self,
+        label: str,
+        command: list[str],
+        environment: dict[str, str] | None = None,
+        words: str = "",
+    ) -> subprocess.Popen[bytes]:
+        with (self.install.logs / "setup.log").open("ab") as output:
+            output.write(f"--- {label}\n".encode())
+            output.flush()
+            process = subprocess.Popen(
+                command,
+                cwd=programs.REPOSITORY,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+            )
+        if process.stdin is not None:
+            process.stdin.write(words.encode())
+            process.stdin.close()
+        return process
+
+    def _finish(self, label: str, process: subprocess.Popen[bytes]) -> None:
+        try:
+            code = process.wait(_SETUP_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            code = process.wait()
+        if code != 0:
+            message = f"{label} failed with code {code}:\n{tail(self.install.logs / 'setup.log')}"
+            raise SetupError(message)
+
+    def _await_ready(self, *names: str) -> None:
+        waiting = [self.children[name] for name in names]
+        give_up = time.monotonic() + _SETUP_LIMIT_S
+        while any(child.state is not State.READY for child in waiting):
+            self._turn()
+            broken = next((child for child in waiting if child.failures), None)
+            if broken or self.stopping or time.monotonic() > give_up:
+                child = broken or waiting[0]
+                message = (
+                    f"{child.program.name} did not start: {child.last_error}\n{tail(child.log)}"
+                )
+                raise SetupError(message)
+
+    # -- keeping it alive -------------------------------------------------------------------
+
+    def _turn(self) -> None:
+        """Do what is due, then sleep until a child ends, a signal comes or something is due."""
+        changed = [self._tend(child) for child in self.children.values()]
+        for log in self.install.logs.glob("*.log"):
+            rotate(log)
+        if any(changed):
+            self._write()
+        if not self.stopping:
+            select.select([self.wake], [], [], self._pause_s())
+        try:
+            self.wake.recv(4096)
+        except BlockingIOError:
+            return
+
+    def _tend(self, child: Child) -> bool:
+        if child.reap():
+            return True
+        if child.state is State.BACKOFF and time.monotonic() >= child.due:
+            self._start(child)
+            return True
+        if child.probe():
+            self._after_ready(child)
+            return True
+        return False
+
+    def _start(self, child: Child) -> None:
+        child.start(programs.overrides(self.install, child.program.name))
+        self._write()
+
+    def _after_ready(self, child: Child) -> None:
+        command = child.program.after_ready
+        if command is None:
+            return
+        process = self._spawn(child.program.name, command, child.program.environment)
+        if process.wait(_SETUP_LIMIT_S) != 0:
+            child.last_error = f"{' '.join(command[1:])} failed, see logs/setup.log"
+            child.kill()  # a bus without streams is no bus
+
+    def _pause_s(self) -> float:
+        now = time.monotonic()
+        pauses = [_IDLE_EVERY_S]
+        for child in self.children.values():
+            if child.state is State.STARTING:
+                pauses.append(_PROBE_EVERY_S)
+            elif child.state is State.BACKOFF:
+                pauses.append(max(0.0, child.due - now))
+        return min(pauses)
+
+    # -- the end ----------------------------------------------------------------------------
+
+    def _stop(self) -> None:
+        self._note("stopping")
+        for group in (*_STOP_ORDER, *_STOP_LAST):
+            if group is leftovers.WORKERS:
+                leftovers.end_workers(self.install.home)
+                continue
+            members = [self.children[name] for name in group]
+            for child in members:
+                child.ask_to_stop()
+            for child in members:
+                child.await_stop()
+        self._note("stopped")
+
+    # -- the record -------------------------------------------------------------------------
+
+    def _note(self, step: str) -> None:
+        self.step = step
+        print(f"{time.strftime('%H:%M:%S')} {step}", flush=True)
+        self._write()
+
+    def _write(self) -> None:
+        entries = [
+            Entry(
+                name,
+                child.state,
+                child.identity,
+                child.program.port,
+                child.restarts,
+                child.last_error,
+            )
+            for name, child in self.children.items()
+        ]
+        supervisor = Identity.of(os.getpid())
+        if supervisor is not None:
+            ready = all(child.state is State.READY for child in self.children.values())
+            Record(supervisor, self.step, ready, entries).write(self.install.home)
