@@ -42,26 +42,6 @@ class RunServiceStub:
                 request_serializer=elodrome_dot_executor_dot_v1_dot_run__service__pb2.CreateRunRequest.SerializeToString,
                 response_deserializer=elodrome_dot_executor_dot_v1_dot_run__pb2.Run.FromString,
                 _registered_method=True)
-        self.StartTraining = channel.unary_unary(
-                '/elodrome.executor.v1.RunService/StartTraining',
-                request_serializer=elodrome_dot_executor_dot_v1_dot_run__service__pb2.StartTrainingRequest.SerializeToString,
-                response_deserializer=elodrome_dot_executor_dot_v1_dot_run__service__pb2.StartTrainingResponse.FromString,
-                _registered_method=True)
-        self.StopTraining = channel.unary_unary(
-                '/elodrome.executor.v1.RunService/StopTraining',
-                request_serializer=elodrome_dot_executor_dot_v1_dot_run__service__pb2.StopTrainingRequest.SerializeToString,
-                response_deserializer=elodrome_dot_executor_dot_v1_dot_run__service__pb2.StopTrainingResponse.FromString,
-                _registered_method=True)
-        self.GetTrainingStatus = channel.unary_unary(
-                '/elodrome.executor.v1.RunService/GetTrainingStatus',
-                request_serializer=elodrome_dot_executor_dot_v1_dot_run__service__pb2.GetTrainingStatusRequest.SerializeToString,
-                response_deserializer=elodrome_dot_executor_dot_v1_dot_run__service__pb2.TrainingStatus.FromString,
-                _registered_method=True)
-        self.GetTrainingLog = channel.unary_unary(
-                '/elodrome.executor.v1.RunService/GetTrainingLog',
-                request_serializer=elodrome_dot_executor_dot_v1_dot_run__service__pb2.GetTrainingLogRequest.SerializeToString,
-                response_deserializer=elodrome_dot_executor_dot_v1_dot_run__service__pb2.TrainingLog.FromString,
-                _registered_method=True)
         self.GetRun = channel.unary_unary(
                 '/elodrome.executor.v1.RunService/GetRun',
                 request_serializer=elodrome_dot_executor_dot_v1_dot_run__service__pb2.GetRunRequest.SerializeToString,
@@ -132,16 +112,6 @@ class RunServiceStub:
                 request_serializer=elodrome_dot_executor_dot_v1_dot_run__service__pb2.WatchRunRequest.SerializeToString,
                 response_deserializer=elodrome_dot_executor_dot_v1_dot_run__service__pb2.WatchRunResponse.FromString,
                 _registered_method=True)
-        self.ListLogLines = channel.unary_unary(
-                '/elodrome.executor.v1.RunService/ListLogLines',
-                request_serializer=elodrome_dot_executor_dot_v1_dot_run__service__pb2.ListLogLinesRequest.SerializeToString,
-                response_deserializer=elodrome_dot_executor_dot_v1_dot_run__service__pb2.ListLogLinesResponse.FromString,
-                _registered_method=True)
-        self.WatchLogs = channel.unary_stream(
-                '/elodrome.executor.v1.RunService/WatchLogs',
-                request_serializer=elodrome_dot_executor_dot_v1_dot_run__service__pb2.WatchLogsRequest.SerializeToString,
-                response_deserializer=elodrome_dot_executor_dot_v1_dot_run__service__pb2.WatchLogsResponse.FromString,
-                _registered_method=True)
         self.ListJobs = channel.unary_unary(
                 '/elodrome.executor.v1.RunService/ListJobs',
                 request_serializer=elodrome_dot_executor_dot_v1_dot_run__service__pb2.ListJobsRequest.SerializeToString,
@@ -164,50 +134,6 @@ class RunServiceServicer:
         * `INVALID_ARGUMENT`: another field is out of range.
         * `ALREADY_EXISTS` / `REQUEST_ID_REUSED`: the request id belongs to a run with another type or
         config.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def StartTraining(self, request, context):
-        """Starts a training run on a map, in one compact call.
-
-        Errors:
-        * `INVALID_ARGUMENT` / `INVALID_CONFIG`: a parameter is wrong; the field is named.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def StopTraining(self, request, context):
-        """Stops one training run, or, with an empty `run_id`, every training run that the caller owns
-        and that has not settled. Nobody else's run is touched by an empty `run_id`.
-
-        Errors:
-        * `NOT_FOUND` / `RUN_NOT_FOUND`: no such run, or somebody else's.
-        * `FAILED_PRECONDITION` / `ILLEGAL_TRANSITION`: the run's state does not allow it; both states
-        are named.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def GetTrainingStatus(self, request, context):
-        """Tells how far a run is.
-
-        Errors:
-        * `NOT_FOUND` / `RUN_NOT_FOUND`: no such run, or somebody else's.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def GetTrainingLog(self, request, context):
-        """Reads what was logged at every iteration, and what one series amounts to.
-
-        Errors:
-        * `NOT_FOUND` / `RUN_NOT_FOUND`: no such run, or somebody else's.
-        * `OUT_OF_RANGE` / `TOO_LARGE`: more than 100,000 iterations; read GetMetricHistory instead.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -376,28 +302,6 @@ class RunServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def ListLogLines(self, request, context):
-        """Reads what the workers of a run printed, oldest first.
-
-        Errors:
-        * `NOT_FOUND` / `RUN_NOT_FOUND`: no such run, or somebody else's.
-        * `INVALID_ARGUMENT`: `page_size` or `page_token` is wrong.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def WatchLogs(self, request, context):
-        """Follows what the workers of a run print; the stream ends after `done`.
-
-        Errors:
-        * `NOT_FOUND` / `RUN_NOT_FOUND`: no such run, or somebody else's.
-        * `INVALID_ARGUMENT`: the cursor is malformed.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
     def ListJobs(self, request, context):
         """Lists the attempts of a run, newest first.
 
@@ -416,26 +320,6 @@ def add_RunServiceServicer_to_server(servicer, server):
                     servicer.CreateRun,
                     request_deserializer=elodrome_dot_executor_dot_v1_dot_run__service__pb2.CreateRunRequest.FromString,
                     response_serializer=elodrome_dot_executor_dot_v1_dot_run__pb2.Run.SerializeToString,
-            ),
-            'StartTraining': grpc.unary_unary_rpc_method_handler(
-                    servicer.StartTraining,
-                    request_deserializer=elodrome_dot_executor_dot_v1_dot_run__service__pb2.StartTrainingRequest.FromString,
-                    response_serializer=elodrome_dot_executor_dot_v1_dot_run__service__pb2.StartTrainingResponse.SerializeToString,
-            ),
-            'StopTraining': grpc.unary_unary_rpc_method_handler(
-                    servicer.StopTraining,
-                    request_deserializer=elodrome_dot_executor_dot_v1_dot_run__service__pb2.StopTrainingRequest.FromString,
-                    response_serializer=elodrome_dot_executor_dot_v1_dot_run__service__pb2.StopTrainingResponse.SerializeToString,
-            ),
-            'GetTrainingStatus': grpc.unary_unary_rpc_method_handler(
-                    servicer.GetTrainingStatus,
-                    request_deserializer=elodrome_dot_executor_dot_v1_dot_run__service__pb2.GetTrainingStatusRequest.FromString,
-                    response_serializer=elodrome_dot_executor_dot_v1_dot_run__service__pb2.TrainingStatus.SerializeToString,
-            ),
-            'GetTrainingLog': grpc.unary_unary_rpc_method_handler(
-                    servicer.GetTrainingLog,
-                    request_deserializer=elodrome_dot_executor_dot_v1_dot_run__service__pb2.GetTrainingLogRequest.FromString,
-                    response_serializer=elodrome_dot_executor_dot_v1_dot_run__service__pb2.TrainingLog.SerializeToString,
             ),
             'GetRun': grpc.unary_unary_rpc_method_handler(
                     servicer.GetRun,
@@ -507,16 +391,6 @@ def add_RunServiceServicer_to_server(servicer, server):
                     request_deserializer=elodrome_dot_executor_dot_v1_dot_run__service__pb2.WatchRunRequest.FromString,
                     response_serializer=elodrome_dot_executor_dot_v1_dot_run__service__pb2.WatchRunResponse.SerializeToString,
             ),
-            'ListLogLines': grpc.unary_unary_rpc_method_handler(
-                    servicer.ListLogLines,
-                    request_deserializer=elodrome_dot_executor_dot_v1_dot_run__service__pb2.ListLogLinesRequest.FromString,
-                    response_serializer=elodrome_dot_executor_dot_v1_dot_run__service__pb2.ListLogLinesResponse.SerializeToString,
-            ),
-            'WatchLogs': grpc.unary_stream_rpc_method_handler(
-                    servicer.WatchLogs,
-                    request_deserializer=elodrome_dot_executor_dot_v1_dot_run__service__pb2.WatchLogsRequest.FromString,
-                    response_serializer=elodrome_dot_executor_dot_v1_dot_run__service__pb2.WatchLogsResponse.SerializeToString,
-            ),
             'ListJobs': grpc.unary_unary_rpc_method_handler(
                     servicer.ListJobs,
                     request_deserializer=elodrome_dot_executor_dot_v1_dot_run__service__pb2.ListJobsRequest.FromString,
@@ -552,114 +426,6 @@ class RunService:
             '/elodrome.executor.v1.RunService/CreateRun',
             elodrome_dot_executor_dot_v1_dot_run__service__pb2.CreateRunRequest.SerializeToString,
             elodrome_dot_executor_dot_v1_dot_run__pb2.Run.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def StartTraining(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/elodrome.executor.v1.RunService/StartTraining',
-            elodrome_dot_executor_dot_v1_dot_run__service__pb2.StartTrainingRequest.SerializeToString,
-            elodrome_dot_executor_dot_v1_dot_run__service__pb2.StartTrainingResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def StopTraining(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/elodrome.executor.v1.RunService/StopTraining',
-            elodrome_dot_executor_dot_v1_dot_run__service__pb2.StopTrainingRequest.SerializeToString,
-            elodrome_dot_executor_dot_v1_dot_run__service__pb2.StopTrainingResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def GetTrainingStatus(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/elodrome.executor.v1.RunService/GetTrainingStatus',
-            elodrome_dot_executor_dot_v1_dot_run__service__pb2.GetTrainingStatusRequest.SerializeToString,
-            elodrome_dot_executor_dot_v1_dot_run__service__pb2.TrainingStatus.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def GetTrainingLog(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/elodrome.executor.v1.RunService/GetTrainingLog',
-            elodrome_dot_executor_dot_v1_dot_run__service__pb2.GetTrainingLogRequest.SerializeToString,
-            elodrome_dot_executor_dot_v1_dot_run__service__pb2.TrainingLog.FromString,
             options,
             channel_credentials,
             insecure,
@@ -1038,60 +804,6 @@ class RunService:
             '/elodrome.executor.v1.RunService/WatchRun',
             elodrome_dot_executor_dot_v1_dot_run__service__pb2.WatchRunRequest.SerializeToString,
             elodrome_dot_executor_dot_v1_dot_run__service__pb2.WatchRunResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def ListLogLines(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/elodrome.executor.v1.RunService/ListLogLines',
-            elodrome_dot_executor_dot_v1_dot_run__service__pb2.ListLogLinesRequest.SerializeToString,
-            elodrome_dot_executor_dot_v1_dot_run__service__pb2.ListLogLinesResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def WatchLogs(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_stream(
-            request,
-            target,
-            '/elodrome.executor.v1.RunService/WatchLogs',
-            elodrome_dot_executor_dot_v1_dot_run__service__pb2.WatchLogsRequest.SerializeToString,
-            elodrome_dot_executor_dot_v1_dot_run__service__pb2.WatchLogsResponse.FromString,
             options,
             channel_credentials,
             insecure,
