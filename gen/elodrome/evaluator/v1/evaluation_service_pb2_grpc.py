@@ -154,7 +154,7 @@ class EvaluationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListEpisodes(self, request, context):
-        """Lists the episodes an evaluation rests on, by scenario and seed.
+        """Lists the episodes an evaluation rests on, the last recorded first.
 
         Errors:
         * `NOT_FOUND` / `EVALUATION_NOT_FOUND`: no such evaluation, or it is somebody else's.

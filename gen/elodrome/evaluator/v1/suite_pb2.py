@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!elodrome/evaluator/v1/suite.proto\x12\x15\x65lodrome.evaluator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb8\x02\n\x05Suite\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x10\n\x08owner_id\x18\x04 \x01(\t\x12\x34\n\x07version\x18\x05 \x01(\x0b\x32#.elodrome.evaluator.v1.SuiteVersion\x12\x16\n\x0enewest_version\x18\x06 \x01(\x05\x12>\n\rauto_evaluate\x18\x07 \x01(\x0b\x32\'.elodrome.evaluator.v1.AutoEvaluateRule\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x96\x02\n\x0cSuiteVersion\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08suite_id\x18\x02 \x01(\t\x12\x0e\n\x06number\x18\x03 \x01(\x05\x12\x37\n\tscenarios\x18\x04 \x03(\x0b\x32$.elodrome.evaluator.v1.SuiteScenario\x12\x33\n\x07metrics\x18\x05 \x03(\x0b\x32\".elodrome.evaluator.v1.SuiteMetric\x12\x15\n\repisode_count\x18\x06 \x01(\x05\x12\x0e\n\x06sha256\x18\x07 \x01(\t\x12\x12\n\ncreator_id\x18\x08 \x01(\t\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x7f\n\rSuiteScenario\x12\x0c\n\x04game\x18\x01 \x01(\t\x12\x10\n\x08scenario\x18\x02 \x01(\t\x12\r\n\x05seeds\x18\x03 \x03(\x05\x12\x12\n\nframe_skip\x18\x04 \x01(\x05\x12\x1b\n\x13\x61\x63tion_combinations\x18\x05 \x01(\t\x12\x0e\n\x06map_id\x18\x06 \x01(\t\"L\n\x0bSuiteMetric\x12\x0c\n\x04name\x18\x01 \x01(\t\x12/\n\x04goal\x18\x02 \x01(\x0e\x32!.elodrome.evaluator.v1.MetricGoal\"A\n\x10\x41utoEvaluateRule\x12\r\n\x05\x65very\x18\x01 \x01(\x05\x12\x0c\n\x04tags\x18\x02 \x03(\t\x12\x10\n\x08\x65veryone\x18\x03 \x01(\x08*]\n\nMetricGoal\x12\x1b\n\x17METRIC_GOAL_UNSPECIFIED\x10\x00\x12\x18\n\x14METRIC_GOAL_MAXIMIZE\x10\x01\x12\x18\n\x14METRIC_GOAL_MINIMIZE\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!elodrome/evaluator/v1/suite.proto\x12\x15\x65lodrome.evaluator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb8\x02\n\x05Suite\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x10\n\x08owner_id\x18\x04 \x01(\t\x12\x34\n\x07version\x18\x05 \x01(\x0b\x32#.elodrome.evaluator.v1.SuiteVersion\x12\x16\n\x0enewest_version\x18\x06 \x01(\x05\x12>\n\rauto_evaluate\x18\x07 \x01(\x0b\x32\'.elodrome.evaluator.v1.AutoEvaluateRule\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x96\x02\n\x0cSuiteVersion\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08suite_id\x18\x02 \x01(\t\x12\x0e\n\x06number\x18\x03 \x01(\x05\x12\x37\n\tscenarios\x18\x04 \x03(\x0b\x32$.elodrome.evaluator.v1.SuiteScenario\x12\x33\n\x07metrics\x18\x05 \x03(\x0b\x32\".elodrome.evaluator.v1.SuiteMetric\x12\x15\n\repisode_count\x18\x06 \x01(\x05\x12\x0e\n\x06sha256\x18\x07 \x01(\t\x12\x12\n\ncreator_id\x18\x08 \x01(\t\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x7f\n\rSuiteScenario\x12\x0c\n\x04game\x18\x01 \x01(\t\x12\x10\n\x08scenario\x18\x02 \x01(\t\x12\r\n\x05seeds\x18\x03 \x03(\x05\x12\x12\n\nframe_skip\x18\x04 \x01(\x05\x12\x1b\n\x13\x61\x63tion_combinations\x18\x05 \x01(\t\x12\x0e\n\x06map_id\x18\x06 \x01(\t\"L\n\x0bSuiteMetric\x12\x0c\n\x04name\x18\x01 \x01(\t\x12/\n\x04goal\x18\x02 \x01(\x0e\x32!.elodrome.evaluator.v1.MetricGoal\"T\n\x10\x41utoEvaluateRule\x12\r\n\x05\x65very\x18\x01 \x01(\x05\x12\x0c\n\x04\x62\x65st\x18\x02 \x01(\x08\x12\x11\n\tpublished\x18\x03 \x01(\x08\x12\x10\n\x08\x65veryone\x18\x04 \x01(\x08*]\n\nMetricGoal\x12\x1b\n\x17METRIC_GOAL_UNSPECIFIED\x10\x00\x12\x18\n\x14METRIC_GOAL_MAXIMIZE\x10\x01\x12\x18\n\x14METRIC_GOAL_MINIMIZE\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'elodrome.evaluator.v1.suite_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_METRICGOAL']._serialized_start=963
-  _globals['_METRICGOAL']._serialized_end=1056
+  _globals['_METRICGOAL']._serialized_start=982
+  _globals['_METRICGOAL']._serialized_end=1075
   _globals['_SUITE']._serialized_start=94
   _globals['_SUITE']._serialized_end=406
   _globals['_SUITEVERSION']._serialized_start=409
@@ -43,5 +43,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUITEMETRIC']._serialized_start=818
   _globals['_SUITEMETRIC']._serialized_end=894
   _globals['_AUTOEVALUATERULE']._serialized_start=896
-  _globals['_AUTOEVALUATERULE']._serialized_end=961
+  _globals['_AUTOEVALUATERULE']._serialized_end=980
 # @@protoc_insertion_point(module_scope)

@@ -88,11 +88,13 @@ class SuiteMetric(_message.Message):
     def __init__(self, name: _Optional[str] = ..., goal: _Optional[_Union[MetricGoal, str]] = ...) -> None: ...
 
 class AutoEvaluateRule(_message.Message):
-    __slots__ = ("every", "tags", "everyone")
+    __slots__ = ("every", "best", "published", "everyone")
     EVERY_FIELD_NUMBER: _ClassVar[int]
-    TAGS_FIELD_NUMBER: _ClassVar[int]
+    BEST_FIELD_NUMBER: _ClassVar[int]
+    PUBLISHED_FIELD_NUMBER: _ClassVar[int]
     EVERYONE_FIELD_NUMBER: _ClassVar[int]
     every: int
-    tags: _containers.RepeatedScalarFieldContainer[str]
+    best: bool
+    published: bool
     everyone: bool
-    def __init__(self, every: _Optional[int] = ..., tags: _Optional[_Iterable[str]] = ..., everyone: _Optional[bool] = ...) -> None: ...
+    def __init__(self, every: _Optional[int] = ..., best: _Optional[bool] = ..., published: _Optional[bool] = ..., everyone: _Optional[bool] = ...) -> None: ...
