@@ -239,7 +239,7 @@ def _ensure_system_user(user: str) -> None:
 
 def _refuse_foreign(directory: Path, *owners: int) -> None:
     status = directory.stat()
-    if status.st_uid not in owners or status.st_mode & 0o077:
+    if status.st_uid not in owners or status.st_mode & 0o066:
         message = f"{directory} belongs to someone else or is open to others; remove it"
         raise PostgresError(message)
 

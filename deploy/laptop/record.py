@@ -36,7 +36,7 @@ class Record:
 
     def write(self, home: Path) -> None:
         """Replace the record of an install."""
-        write_private(home / "state.json", json.dumps(asdict(self), indent=2))
+        write_private(home / "supervisor.json", json.dumps(asdict(self), indent=2))
 
     def entry(self, name: str) -> Entry:
         """Return the entry of a process by its name; raises KeyError when there is none."""
@@ -48,7 +48,7 @@ class Record:
 
 def read(home: Path) -> Record | None:
     """Return the last record of an install, None when there is none."""
-    path = home / "state.json"
+    path = home / "supervisor.json"
     if not path.exists():
         return None
     fields = json.loads(path.read_text(encoding="utf-8"))

@@ -1,0 +1,66 @@
+# The only entry point: everything a person or a machine does here is a target below.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+BIN := .venv/bin
+INSTALLED := .venv/installed
+LAPTOP := $(BIN)/python -m deploy.laptop
+
+# Overridable: make test TESTS=tests/unit, make logs SERVICE=executor, make demo DEMO_ARGS=--exit
+TESTS ?= tests
+TEST_ARGS ?=
+DEMO_ARGS ?=
+BENCH_ARGS ?=
+SERVICE ?=
+
+.PHONY: help venv demo up down status logs test lint fmt proto bench clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+venv: $(INSTALLED) ## install everything into .venv
+
+$(INSTALLED): pyproject.toml constraints.txt scripts/venv.sh
+	@scripts/venv.sh
+	@touch $@
+
+demo: $(INSTALLED) ## start the platform and tell the whole story (DEMO_ARGS=--exit ends after it)
+	@exec $(LAPTOP) demo $(DEMO_ARGS)
+
+up: $(INSTALLED) ## start the platform in the background and wait until it answers
+	@$(LAPTOP) up
+
+down: $(INSTALLED) ## stop the platform; its state stays
+	@$(LAPTOP) down
+
+status: $(INSTALLED) ## show processes, ports, memory, restarts
+	@$(LAPTOP) status
+
+logs: $(INSTALLED) ## follow the logs (SERVICE=executor for one)
+	@exec $(LAPTOP) logs $(SERVICE)
+
+test: $(INSTALLED) ## run all tests
+	@scripts/test.sh $(TESTS) $(TEST_ARGS)
+
+lint: $(INSTALLED) ## check style, types, import boundaries, protos and generated code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/buf lint
+	scripts/proto.sh --check
+
+fmt: $(INSTALLED) ## rewrite the code in the house style
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+proto: $(INSTALLED) ## regenerate gen/ from protos/
+	scripts/proto.sh
+
+bench: $(INSTALLED) ## measure speed and memory; prints a table and writes bench/results/
+	$(BIN)/python -m bench $(BENCH_ARGS)
+
+clean: ## remove the virtual environment and caches; an install stays
+	rm -rf .venv .build .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
