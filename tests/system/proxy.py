@@ -1,0 +1,74 @@
+"""A TCP proxy that can swallow every byte, as a broken network does."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+_PIECE_BYTES = 65536
+
+
+class Proxy:
+    """Forwards a loopback port to another; `blackhole` stops both directions without closing."""
+
+    def __init__(self, target_port: int) -> None:
+        self.port = 0
+        self._target_port = target_port
+        self._loop = asyncio.new_event_loop()
+        self._open = asyncio.Event()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._run(),))
+        self._done = asyncio.Event()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        assert self._ready.wait(10)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._loop.call_soon_threadsafe(self._done.set)
+        self._thread.join(10)
+
+    def blackhole(self) -> None:
+        """Let no byte through any more; connections stay open and new ones are accepted."""
+        self._loop.call_soon_threadsafe(self._open.clear)
+
+    def restore(self) -> None:
+        """Let bytes through again, those that waited first."""
+        self._loop.call_soon_threadsafe(self._open.set)
+
+    async def _run(self) -> None:
+        self._open.set()
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        self._ready.set()
+        await self._done.wait()
+        server.close()
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", self._target_port)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._pump(reader, back))
+                tasks.create_task(self._pump(there, writer))
+        except* ConnectionError:
+            back.close()
+            writer.close()
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(_PIECE_BYTES):
+            await self._open.wait()
+            writer.write(data)
+            await writer.drain()
+        writer.close()
