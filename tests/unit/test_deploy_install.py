@@ -1,0 +1,86 @@
+"""Ports come from the environment, then from memory, and a wrong one is named."""
+
+from __future__ import annotations
+
+import json
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from deploy.laptop.install import InstallError, choose_ports, load, open_install
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_default_ports_are_the_documented_ones() -> None:
+    ports = choose_ports({}, {})
+    assert ports["http"] == 8080
+    assert ports["nats"] == 4222
+    assert [ports[s] for s in ("gateway", "registry", "executor", "evaluator", "sessions")] == [
+        50050,
+        50051,
+        50052,
+        50053,
+        50054,
+    ]
+    assert ports["sessions metrics"] == 9104
+
+
+def test_the_offset_moves_every_port() -> None:
+    moved = choose_ports({"ELODROME_PORT_OFFSET": "1000"}, {})
+    assert moved == {name: port + 1000 for name, port in choose_ports({}, {}).items()}
+
+
+def test_a_ports_own_variable_wins_over_offset_and_memory() -> None:
+    environment = {"ELODROME_PORT_OFFSET": "10", "ELODROME_HTTP_PORT": "9999"}
+    ports = choose_ports(environment, {"http": 7000, "nats": 7001})
+    assert ports["http"] == 9999
+    assert ports["nats"] == 4232
+
+
+def test_a_shell_without_variables_finds_the_ports_of_the_first_start() -> None:
+    assert choose_ports({}, {"http": 7000})["http"] == 7000
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"ELODROME_HTTP_PORT": "eighty"}, "ELODROME_HTTP_PORT: 'eighty' is not a number"),
+        ({"ELODROME_HTTP_PORT": "0"}, "ELODROME_HTTP_PORT: 0 is not a port"),
+        ({"ELODROME_PORT_OFFSET": "60000"}, "is not a port between 1 and 65535"),
+        ({"ELODROME_HTTP_PORT": "50051"}, "ELODROME_REGISTRY_GRPC_PORT: port 50051 is already"),
+    ],
+)
+def test_a_wrong_port_is_refused_by_name(environment: dict[str, str], words: str) -> None:
+    with pytest.raises(InstallError, match=words.replace("(", r"\(")):
+        choose_ports(environment, {})
+
+
+def test_an_install_keeps_its_secrets_between_starts(tmp_path: Path) -> None:
+    first = open_install(tmp_path / "home", {})
+    second = open_install(tmp_path / "home", {"ELODROME_PORT_OFFSET": "100"})
+    assert second.postgres_passwords == first.postgres_passwords
+    assert second.admin_password == first.admin_password
+    assert second.ports["http"] == first.ports["http"] + 100
+    assert load(tmp_path / "home") == second
+
+
+def test_a_moved_home_is_its_own_place(tmp_path: Path) -> None:
+    open_install(tmp_path / "old", {})
+    (tmp_path / "old").rename(tmp_path / "new")
+    moved = open_install(tmp_path / "new", {})
+    assert moved.home == tmp_path / "new"
+    stored = json.loads((tmp_path / "new" / "install.json").read_text(encoding="utf-8"))
+    assert stored["home"] == str(tmp_path / "new")
+
+
+def test_a_taken_port_is_found(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        install = open_install(tmp_path / "home", {"ELODROME_EVALUATOR_GRPC_PORT": str(port)})
+        sentence = install.taken_port()
+    assert sentence is not None
+    assert f"port {port} (evaluator)" in sentence
+    assert "ELODROME_EVALUATOR_GRPC_PORT" in sentence
