@@ -1,0 +1,1 @@
+"""People playing live against promoted agents."""

@@ -1,0 +1,36 @@
+"""Starts the sessions service."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from elodrome.registry.v1 import events_pb2
+from kit.bus import Consumer
+from kit.server import Context, Parts, main
+
+from services.sessions.opponents import remember_promotion
+from services.sessions.reaper import reap_forever
+from services.sessions.servicer import SessionService
+from services.sessions.settings import SessionsSettings
+
+
+def build(context: Context) -> Parts:
+    """Wire the service together."""
+    settings = context.settings
+    assert isinstance(settings, SessionsSettings)
+    reap = partial(reap_forever, context.sessions, interval_s=settings.session_reap_interval_s)
+    return Parts(
+        servicers=[SessionService(context, settings)],
+        loops={"reaper": reap},
+        consumers=[
+            Consumer(
+                durable="sessions",
+                stream="REGISTRY",
+                handlers={events_pb2.ModelPromoted: remember_promotion},
+            )
+        ],
+    )
+
+
+if __name__ == "__main__":
+    main(SessionsSettings, build)
