@@ -1,0 +1,63 @@
+"""Password hashes: argon2id, off the event loop, a few at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeVar
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerifyMismatchError
+
+from kit import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Result = TypeVar("Result")
+
+# OWASP's second choice for argon2id: 19 MiB keeps a sign-in storm within the memory of a pod.
+_HASHER = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
+_MAX_WAITING = 64
+
+
+class Passwords:
+    """Hashes and checks passwords in `threads` threads; refuses work when too much waits."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="password")
+        self._waiting = 0
+        # Checked when there is no such account, so that the time taken tells nothing.
+        self._nobody = _HASHER.hash("nobody has this password")
+
+    async def hash(self, password: str) -> str:
+        """Return the hash to store."""
+        return await self._run(_HASHER.hash, password)
+
+    async def check(self, password_hash: str | None, password: str) -> bool:
+        """Say whether the password is right; None stands for an account that does not exist."""
+        right = await self._run(_matches, password_hash or self._nobody, password)
+        return right and password_hash is not None
+
+    def close(self) -> None:
+        """Let the threads go."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _run(self, work: Callable[..., Result], *arguments: str) -> Result:
+        if self._waiting >= _MAX_WAITING:
+            raise errors.resource_exhausted(
+                "too many people sign in at once", reason="SIGN_IN_BUSY", retry_after_s=2
+            )
+        self._waiting += 1
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._threads, work, *arguments)
+        finally:
+            self._waiting -= 1
+
+
+def _matches(password_hash: str, password: str) -> bool:
+    try:
+        return _HASHER.verify(password_hash, password)
+    except (VerifyMismatchError, InvalidHashError):
+        return False
