@@ -10,10 +10,11 @@ import difflib
 import json
 import re
 import sys
-from dataclasses import MISSING, Field, asdict, dataclass, field, fields
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from games.catalogue import map_id
 from games.doom.actions import parse_actions
 from games.doom.rewards import REWARD_KINDS
 from games.doom.scenarios import SCENARIOS
@@ -90,7 +91,7 @@ class Config:
     )
 
     max_iterations: int = _setting(
-        Integer(1, 100_000_000), 12_000, "Iterations of the run: one round of steps, one update."
+        Integer(1, 100_000_000), 6_000, "Iterations of the run: one round of steps, one update."
     )
     total_steps: int = _setting(
         Integer(0, 10_000_000_000),
@@ -98,7 +99,7 @@ class Config:
         "Length of the run in steps of all games together; if not 0, it decides max_iterations.",
     )
     games: int = _setting(Integer(1, 16), 4, "Games played side by side.")
-    batch_size: int = _setting(Integer(1, 4096), 64, "Transitions per update.")
+    batch_size: int = _setting(Integer(1, 4096), 32, "Transitions per update.")
     learning_rate: float = _setting(
         Number(0, 1, open_minimum=True), 5e-4, "Step size of the Adam optimizer."
     )
@@ -130,12 +131,11 @@ class Config:
     metrics_interval: int = _setting(
         Integer(1, 1_000_000), 50, "Iterations between two points of every metric."
     )
-    eval_interval: int = _setting(
-        Integer(1, 100_000_000), 1_000, "Iterations between two greedy evaluations."
-    )
-    eval_episodes: int = _setting(Integer(1, 1_000), 20, "Episodes of one greedy evaluation.")
     checkpoint_interval: int = _setting(
         Integer(1, 100_000_000), 1_000, "Iterations between two checkpoints."
+    )
+    eval_episodes: int = _setting(
+        Integer(1, 1_000), 20, "Greedy episodes that judge each checkpoint."
     )
 
     @property
@@ -163,7 +163,7 @@ def parse(mapping: Mapping[str, object]) -> Config:
     }
     config = Config(**values)
     _check_together(config)
-    return config
+    return _on_its_map(config, given=set(mapping))
 
 
 def schema() -> dict[str, Any]:
@@ -189,6 +189,18 @@ def _check_together(config: Config) -> None:
         raise ConfigError("learning_starts", "must not exceed replay_capacity")
     if config.replay_capacity < config.games * 2 * (config.n_step + config.history):
         raise ConfigError("replay_capacity", "must hold a few observations of every game")
+
+
+def _on_its_map(config: Config, *, given: set[str]) -> Config:
+    """Take the scenario from the map, where one is named."""
+    if not config.map_id:
+        return config
+    scenario = {map_id(config.game, name): name for name in SCENARIOS}.get(config.map_id)
+    if scenario is None:
+        raise ConfigError("map_id", f"is no map of {config.game}")
+    if "scenario" in given and config.scenario != scenario:
+        raise ConfigError("scenario", f"does not fit map_id, which is {scenario}")
+    return replace(config, scenario=scenario)
 
 
 def _unknown(name: str, known: list[str]) -> str:

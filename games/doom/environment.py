@@ -6,7 +6,7 @@ import tempfile
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import cv2
 import numpy as np
@@ -16,10 +16,13 @@ from games.doom.actions import parse_actions, used_buttons
 from games.doom.engine import write_launcher
 from games.doom.rewards import RewardWeights, Snapshot, events_between
 from games.doom.scenarios import SCENARIOS
-from games.interface import Frame, ObservationSpace, Outcome
+from games.interface import Outcome
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from games.doom.observation import ObservationOptions
+    from games.interface import Frame
 
 VARIABLES: tuple[str, ...] = (
     *("HEALTH", "ARMOR", "SELECTED_WEAPON", "SELECTED_WEAPON_AMMO"),
@@ -30,27 +33,6 @@ VARIABLES: tuple[str, ...] = (
     *(f"WEAPON{slot}" for slot in range(10)),
 )
 _ENGINE_VARIABLES = tuple((name, getattr(vizdoom.GameVariable, name)) for name in VARIABLES)
-
-
-@dataclass(frozen=True)
-class ObservationOptions:
-    """What the player sees, in pixels; each buffer adds one channel to every frame."""
-
-    height: int = 36
-    width: int = 64
-    color: Literal["gray", "rgb"] = "gray"
-    depth: bool = False
-    labels: bool = False
-    automap: bool = False
-    history: int = 4
-    frame_skip: int = 4
-
-    @property
-    def space(self) -> ObservationSpace:
-        """The declared space of the observations these options lead to."""
-        screen = 3 if self.color == "rgb" else 1
-        channels = screen + self.depth + self.labels + self.automap
-        return ObservationSpace(channels, self.history, self.height, self.width)
 
 
 @dataclass(frozen=True)
