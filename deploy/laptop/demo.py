@@ -9,9 +9,9 @@ import time
 
 from deploy.laptop import view
 from deploy.laptop.control import StartError, bring_down, bring_up, introduce
-from deploy.laptop.demo_client import Client, RefusedError
+from deploy.laptop.demo_client import Client, RefusedError, StoryError
 from deploy.laptop.demo_display import Display
-from deploy.laptop.demo_story import Story, StoryError
+from deploy.laptop.demo_story import Story
 from deploy.laptop.install import Install, InstallError, home_directory
 
 ADMINISTRATOR = "admin"

@@ -31,6 +31,16 @@ class RefusedError(RuntimeError):
         self.reason = reason
 
 
+class StoryError(RuntimeError):
+    """Something that the story tells did not happen."""
+
+
+def expect(condition: object, complaint: str) -> None:
+    """Raise StoryError with the complaint unless the condition holds."""
+    if not condition:
+        raise StoryError(complaint)
+
+
 @dataclass(frozen=True)
 class Event:
     """One event of a stream: its cursor, what it is, and its fields."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import secrets
 import statistics
 import time
 import uuid
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from deploy.laptop.demo_client import Client, RefusedError
+from deploy.laptop import demo_duel
+from deploy.laptop.demo_client import Client, RefusedError, expect
 from deploy.laptop.demo_display import Display, Meter, clock, sparkline
 
 if TYPE_CHECKING:
@@ -31,38 +30,6 @@ MARGIN = 50.0  # points by which an agent must beat random play, with confidence
 _TRAINING_LIMIT_S = 1200
 _EVALUATION_LIMIT_S = 300
 _ROUNDING = 1e-6
-
-# A duel as a player's client reports it: time in ms, type, payload. Two of seven shots hit.
-DUEL: list[tuple[int, str, dict[str, Any]]] = [
-    (0, "round_started", {"round": 1}),
-    (1200, "opponent_seen", {"distance": 320}),
-    (2300, "shot", {"hit": False, "weapon": "pistol"}),
-    (2900, "shot", {"hit": False, "weapon": "pistol"}),
-    (3100, "damage_taken", {"amount": 15, "health": 85}),
-    (3500, "shot", {"hit": True, "damage": 25, "weapon": "pistol"}),
-    (4200, "damage_taken", {"amount": 60, "health": 25}),
-    (4900, "death", {"cause": "pistol"}),
-    (5000, "round_ended", {"outcome": "loss"}),
-    (6000, "round_started", {"round": 2}),
-    (7400, "opponent_seen", {"distance": 210}),
-    (8600, "shot", {"hit": False, "weapon": "pistol"}),
-    (9200, "shot", {"hit": False, "weapon": "pistol"}),
-    (9900, "shot", {"hit": False, "weapon": "pistol"}),
-    (10500, "shot", {"hit": True, "damage": 100, "weapon": "pistol"}),
-    (10500, "kill", {"victim": "agent"}),
-    (11000, "round_ended", {"outcome": "win"}),
-]
-SHOTS = sum(kind == "shot" for _, kind, _ in DUEL)
-
-
-class StoryError(RuntimeError):
-    """Something that the story tells did not happen."""
-
-
-def expect(condition: object, complaint: str) -> None:
-    """Raise StoryError with the complaint unless the condition holds."""
-    if not condition:
-        raise StoryError(complaint)
 
 
 @dataclass
@@ -261,16 +228,10 @@ class Story:
 
     def play(self) -> str:
         """Let a player fight the promoted agent, and read what the session taught."""
-        player = self._player()
-        wish = {"mode": "DUEL", "difficulty": 4, "opponent_style": STYLE}
-        wish |= {"model_id": self.model["id"], "request_id": str(uuid.uuid4())}
-        session = player.post("/sessions/start", wish)
-        pinned = session["opponent"]["version_id"]
-        expect(pinned == self.version["id"], f"the session pinned version {pinned}")
-        for t_ms, kind, payload in DUEL:
-            event = {"t_ms": t_ms, "type": kind, "payload": payload, "event_id": str(uuid.uuid4())}
-            player.post(f"/sessions/{session['id']}/event", event)
-        return self._end(player, session["id"])
+        player = demo_duel.new_player(self.client, self.url, self.tag)
+        self.display.fact("a player is registered, who may play and nothing else")
+        session_id = demo_duel.fight(player, self.model["id"], self.version["id"], STYLE)
+        return demo_duel.read_summary(player, session_id, self.display)
 
     # -- parts of steps ---------------------------------------------------------------------
 
@@ -340,44 +301,6 @@ class Story:
             "random_evaluation_id": self.random["id"],
             "request_id": str(uuid.uuid4()),
         }
-
-    def _player(self) -> Client:
-        """Register a person, make them a player, and sign them in."""
-        email, password = f"player-{self.tag}@example.com", secrets.token_urlsafe(12)
-        body = {"email": email, "password": password, "username": f"player-{self.tag}"}
-        user = self.client.post("/auth/register", body)["user"]
-        self.client.patch(f"/users/{user['id']}", {"role": "PLAYER"})
-        player = Client(self.url, email, password)
-        player.sign_in()
-        expect(player.get("/auth/me")["role"] == "PLAYER", "the player has another role")
-        refused = player.refusal("/runs", {"config": {}})
-        expect(refused.status == HTTPStatus.FORBIDDEN, f"a player was refused a run by {refused}")
-        self.display.fact(f"{email} may play and nothing else")
-        return player
-
-    def _end(self, player: Client, session_id: str) -> str:
-        try:
-            player.post(f"/sessions/{session_id}/end", {})
-        except RefusedError as error:
-            # The answer of the first try was lost with its service; what counts is read below.
-            expect(error.reason == "ILLEGAL_TRANSITION", str(error))
-        session = player.get(f"/sessions/{session_id}")
-        expect(session["state"] == "ENDED", f"the session is {session['state']}")
-        expect(session["event_count"] == len(DUEL), f"{session['event_count']} events are stored")
-        again = player.refusal(f"/sessions/{session_id}/end", {})
-        expect(again.status == HTTPStatus.CONFLICT, f"a second end was refused by {again}")
-        summary = player.get(f"/sessions/{session_id}/summary")
-        expect(summary["counts"]["shot"] == SHOTS, "the summary counts other shots")
-        expect(summary["score"] == session["score"], "the summary has another score")
-        expect(summary["drills"], "the summary recommends nothing")
-        for insight in summary["insights"]:
-            self.display.fact(f"{insight['kind']}: {insight['text']}")
-        for drill in summary["drills"]:
-            self.display.fact(f"drill {drill['title']}: {drill['instructions']}")
-        return (
-            f"score {session['score']}, {len(DUEL)} events, accuracy {summary['accuracy']:.0%}, "
-            f"drill {summary['drills'][0]['title']!r}"
-        )
 
 
 def of_return(evaluation: dict[str, Any]) -> dict[str, Any]:
