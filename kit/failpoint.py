@@ -10,7 +10,7 @@ import os
 import re
 import signal
 
-_SPEC = re.compile(r"(?P<name>[a-z0-9_.]+):(?P<action>kill|stop)(?:@(?P<hit>[1-9][0-9]*))?")
+_SPEC = re.compile(r"(?P<name>[a-z0-9_.-]+):(?P<action>kill|stop)(?:@(?P<hit>[1-9][0-9]*))?")
 _SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 
 

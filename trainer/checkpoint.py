@@ -42,7 +42,7 @@ class Manifest:
     scenario: str
     action_combinations: str
     action_count: int
-    observation_shape: tuple[int, ...]
+    observation_shape: tuple[int, int, int]
     observation: dict[str, Any]
     frame_skip: int
     recurrent: bool

@@ -1,6 +1,7 @@
-"""Named places where a test may have the process die, as a machine would: at once, mid-work.
+"""Named places where a test makes the process die, as a machine would: at once, mid-work.
 
-ELODROME_FAILPOINT="after-upload-before-commit:kill@3" is SIGKILL at the third time around.
+ELODROME_FAILPOINT="after-upload-before-commit:kill@3" is SIGKILL at the third time around; `stop`
+is SIGSTOP; several points are separated by commas.
 """
 
 from __future__ import annotations
@@ -9,12 +10,15 @@ import os
 import signal
 from collections import Counter
 
+_SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 _hits: Counter[str] = Counter()
 
 
 def hit(name: str) -> None:
-    """Die here if the environment asks for it."""
+    """Act here if the environment asks for it."""
     _hits[name] += 1
-    wanted, _, fault = os.environ.get("ELODROME_FAILPOINT", "").partition(":")
-    if wanted == name and fault == f"kill@{_hits[name]}":
-        os.kill(os.getpid(), signal.SIGKILL)
+    for wanted in os.environ.get("ELODROME_FAILPOINT", "").split(","):
+        point, _, fault = wanted.partition(":")
+        action, _, hits = fault.partition("@")
+        if point == name and _hits[name] == int(hits or 1):
+            os.kill(os.getpid(), _SIGNALS[action])
