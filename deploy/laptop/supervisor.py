@@ -30,6 +30,10 @@ _STOP_ORDER = (("gateway",), ("executor",), leftovers.WORKERS, ("evaluator", "se
 _STOP_LAST = (("registry",), ("nats",), ("postgres",))
 
 
+class StoppedError(RuntimeError):
+    """The supervisor was told to stop before the install was up."""
+
+
 class SetupError(RuntimeError):
     """A step before the services could start went wrong; the message carries its own words."""
 
@@ -82,6 +86,8 @@ class Supervisor:
             self._set_up()
             while not self.stopping:
                 self._turn()
+        except StoppedError:
+            pass
         finally:
             self._stop()
         return 0
@@ -93,6 +99,7 @@ class Supervisor:
 
     def _set_up(self) -> None:
         """Bring database, bus, keys and tables to where services can start, then start those."""
+        rotate(self.install.logs / "setup.log")
         keys = self._spawn("keys", [sys.executable, "-c", _KEYS, str(self.install.home / "keys")])
         self._note("starting Postgres and NATS")
         for name in ("postgres", "nats"):
@@ -113,6 +120,7 @@ class Supervisor:
             self._start(self.children[name])
         self._note("creating the administrator")
         self._finish("bootstrap", self._spawn("bootstrap", *self._bootstrap()))
+        self._note("running")
 
     def _migration(self, name: str) -> tuple[list[str], dict[str, str]]:
         command = [sys.executable, "-m", "kit.migrate", name]
@@ -161,8 +169,10 @@ class Supervisor:
         give_up = time.monotonic() + _SETUP_LIMIT_S
         while any(child.state is not State.READY for child in waiting):
             self._turn()
+            if self.stopping:
+                raise StoppedError
             broken = next((child for child in waiting if child.failures), None)
-            if broken or self.stopping or time.monotonic() > give_up:
+            if broken or time.monotonic() > give_up:
                 child = broken or waiting[0]
                 message = (
                     f"{child.program.name} did not start: {child.last_error}\n{tail(child.log)}"
@@ -174,8 +184,8 @@ class Supervisor:
     def _turn(self) -> None:
         """Do what is due, then sleep until a child ends, a signal comes or something is due."""
         changed = [self._tend(child) for child in self.children.values()]
-        for log in self.install.logs.glob("*.log"):
-            rotate(log)
+        for child in self.children.values():
+            rotate(child.log)
         if any(changed):
             self._write()
         if not self.stopping:
