@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from deploy.laptop.record import Record
 
+ADMINISTRATOR = "admin"
+
 _UP_LIMIT_S = 120.0
 _DOWN_LIMIT_S = 120.0
 _POLL_S = 0.1
@@ -38,7 +40,7 @@ def up() -> int:
     if not started:
         print(lock.describe(home))
     print(f"Elodrome is ready at {install.url}")
-    introduce(install)
+    introduce(install, print)
     return 0
 
 
@@ -50,11 +52,11 @@ def down() -> int:
     return 0
 
 
-def introduce(install: Install) -> None:
-    """Print the administrator's login, the first time only."""
+def introduce(install: Install, say: Callable[[str], object]) -> None:
+    """Tell the administrator's login, the first time only."""
     if not install.admin_shown:
-        print(f"administrator: admin  password: {install.admin_password}")
-        print(f"(shown once; kept in {install.home / 'install.json'}, readable by you only)")
+        say(f"administrator: {ADMINISTRATOR}  password: {install.admin_password}")
+        say(f"(shown once; kept in {install.home / 'install.json'}, readable by you only)")
         install.admin_shown = True
         install.save()
 

@@ -8,13 +8,12 @@ import sys
 import time
 
 from deploy.laptop import view
-from deploy.laptop.control import StartError, bring_down, bring_up, introduce
+from deploy.laptop.control import ADMINISTRATOR, StartError, bring_down, bring_up, introduce
 from deploy.laptop.demo_client import Client, RefusedError, StoryError
 from deploy.laptop.demo_display import Display
 from deploy.laptop.demo_story import Story
 from deploy.laptop.install import Install, InstallError, home_directory
 
-ADMINISTRATOR = "admin"
 INTERRUPTED = 130
 
 
@@ -30,7 +29,7 @@ def main(*, leave: bool) -> int:
     try:
         install, started = bring_up(home, say=lambda step: display.line(f"   {step}"))
         display.line(f"Elodrome is ready at {install.url} ({time.monotonic() - began:.1f} s)")
-        introduce(install)
+        introduce(install, display.line)
         _tell(install, display)
         if not leave:
             display.line(f"\n{install.url}/docs is open until Ctrl-C")

@@ -29,7 +29,7 @@ KILLS = [
 def test_the_demo_happens_while_every_service_is_killed_once(
     new_stack: Callable[..., Stack],
 ) -> None:
-    one = new_stack()
+    one = new_stack(ELODROME_LEASE_EXPIRY_S="30", ELODROME_HEARTBEAT_S="2")
     waiting, lines = list(KILLS), []
     with subprocess.Popen(
         one.command("demo", "--exit"),
