@@ -41,25 +41,30 @@ async def list_page(
     request: Message,
     *,
     convert: Callable[[Row], Item],
+    by: InstrumentedAttribute[Any] | None = None,
+    descending: bool = True,
 ) -> tuple[list[Item], str, int]:
     """Run `query` for the page that `request.page_size` and `request.page_token` ask for.
 
-    `query` selects `model` with its filters and without an order. Returns the converted items,
-    the token of the next page (empty on the last) and how many rows match in all. Raises
-    INVALID_ARGUMENT for a size outside 0..200, and for a token that is not from this very list.
+    `query` selects `model` with its filters and without an order. `by` is a column of it that
+    holds whole numbers or moments and never NULL; by default, the newest come first. Returns the
+    converted items, the token of the next page (empty on the last) and how many rows match in all.
+    Raises INVALID_ARGUMENT for a size outside 0..200, and for a token not from this very list.
     """
     size = page_size(request.page_size)
     fingerprint = _fingerprint(request)
     total = await session.scalar(select(func.count()).select_from(query.subquery()))
+    column = model.create_time if by is None else by
     if request.page_token:
-        after = _decode(request.page_token, fingerprint)
-        query = query.where(tuple_(model.create_time, model.id) < tuple_(*after))
-    ordered = query.order_by(model.create_time.desc(), model.id.desc()).limit(size + 1)
-    rows = (await session.scalars(ordered)).all()
+        after = tuple_(*_decode(request.page_token, fingerprint))
+        position = tuple_(column, model.id)
+        query = query.where(position < after if descending else position > after)
+    keys = [key.desc() if descending else key.asc() for key in (column, model.id)]
+    rows = (await session.scalars(query.order_by(*keys).limit(size + 1))).all()
     token = ""
     if len(rows) > size:
         last: Any = rows[size - 1]
-        token = _encode(last.create_time, last.id, fingerprint)
+        token = _encode(getattr(last, column.key), last.id, fingerprint)
     return [convert(row) for row in rows[:size]], token, total or 0
 
 
@@ -78,20 +83,30 @@ def _fingerprint(request: Message) -> str:
     return hashlib.sha256(content).hexdigest()[:12]
 
 
-def _encode(create_time: datetime, id: str, fingerprint: str) -> str:  # noqa: A002
-    content = json.dumps([create_time.isoformat(), id, fingerprint], separators=(",", ":"))
+def _encode(key: datetime | int, id: str, fingerprint: str) -> str:  # noqa: A002
+    spelled = key.isoformat() if isinstance(key, datetime) else key
+    content = json.dumps([spelled, id, fingerprint], separators=(",", ":"))
     return base64.urlsafe_b64encode(content.encode()).decode()
 
 
-def _decode(token: str, fingerprint: str) -> tuple[datetime, str]:
+def _decode(token: str, fingerprint: str) -> tuple[datetime | int, str]:
     try:
-        create_time, row_id, issued_for = json.loads(base64.urlsafe_b64decode(token))
-        position = datetime.fromisoformat(create_time), parse.uuid(row_id, "page_token")
+        key, row_id, issued_for = json.loads(base64.urlsafe_b64decode(token))
+        if isinstance(key, str):
+            key = datetime.fromisoformat(key)
+        position = key, parse.uuid(row_id, "page_token")
     except (ValueError, TypeError, errors.RpcError) as error:
         raise _refused() from error
-    if issued_for != fingerprint or position[0].tzinfo is None:
+    # The list's order is among what the fingerprint covers, so the key has its column's type.
+    if issued_for != fingerprint or not _is_key(key):
         raise _refused()
     return position
+
+
+def _is_key(key: object) -> bool:
+    if isinstance(key, datetime):
+        return key.tzinfo is not None
+    return isinstance(key, int) and not isinstance(key, bool) and abs(key) < 1 << 63
 
 
 def _refused() -> errors.RpcError:

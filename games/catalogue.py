@@ -1,0 +1,115 @@
+"""Every game and map that comes with an install, under ids that are the same everywhere."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from games.doom.scenarios import SCENARIOS
+
+if TYPE_CHECKING:
+    from games.doom.scenarios import Scenario
+
+NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "elodrome")
+
+
+@dataclass(frozen=True)
+class CatalogueMap:
+    """One map of a game; `config_defaults` holds what differs from the game's own defaults."""
+
+    id: str
+    name: str
+    title: str
+    buttons: tuple[str, ...]
+    variables: tuple[str, ...]
+    timeout_tics: int
+    living_reward: float
+    death_penalty: float
+    skill: int
+    action_combinations: str
+    config_defaults: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class CatalogueGame:
+    """One game; `config_schema` is JSON Schema (2020-12) of its settings in a run config."""
+
+    id: str
+    name: str
+    title: str
+    description: str
+    version: str
+    config_schema: dict[str, Any]
+    config_defaults: dict[str, Any]
+    maps: tuple[CatalogueMap, ...]
+
+
+def game_id(game: str) -> str:
+    """Return the id that the game of this name has in every install."""
+    return str(uuid.uuid5(NAMESPACE, game))
+
+
+def map_id(game: str, name: str) -> str:
+    """Return the id that the game's map of this name has in every install."""
+    return str(uuid.uuid5(NAMESPACE, f"{game}/{name}"))
+
+
+def _setting(kind: str, default: object, meaning: str, **rules: object) -> dict[str, Any]:
+    return {"type": kind, "default": default, "description": meaning, **rules}
+
+
+_DOOM_SETTINGS = {
+    "scenario": _setting("string", "basic", "Scenario to play.", enum=list(SCENARIOS)),
+    "action_combinations": _setting(
+        "string", "", "Action grammar; empty takes the scenario's own.", maxLength=200
+    ),
+    "frame_skip": _setting(
+        "integer", 4, "Game tics (35 a second) a decision is held.", minimum=1, maximum=35
+    ),
+    "history": _setting("integer", 4, "Frames an observation holds.", minimum=1, maximum=16),
+    "height": _setting("integer", 36, "Height of a frame in pixels.", minimum=36, maximum=480),
+    "width": _setting("integer", 64, "Width of a frame in pixels.", minimum=36, maximum=640),
+    "color": _setting("string", "gray", "Channels of the screen: 1 or 3.", enum=["gray", "rgb"]),
+    "depth": _setting("boolean", False, "Observe the depth of every pixel."),
+    "labels": _setting("boolean", False, "Observe the object in every pixel."),
+    "automap": _setting("boolean", False, "Observe the map drawn so far."),
+}
+
+
+def _doom_map(scenario: Scenario) -> CatalogueMap:
+    return CatalogueMap(
+        id=map_id("doom", scenario.name),
+        name=scenario.name,
+        title=scenario.title,
+        buttons=scenario.buttons,
+        variables=scenario.variables,
+        timeout_tics=scenario.timeout_tics,
+        living_reward=scenario.living_reward,
+        death_penalty=scenario.death_penalty,
+        skill=scenario.skill,
+        action_combinations=scenario.action_combinations,
+        config_defaults={
+            "scenario": scenario.name,
+            "action_combinations": scenario.action_combinations,
+        },
+    )
+
+
+GAMES = (
+    CatalogueGame(
+        id=game_id("doom"),
+        name="doom",
+        title="Doom",
+        description="First-person shooting and navigation, seen through the screen of ViZDoom.",
+        version="1.0.0",
+        config_schema={
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "type": "object",
+            "properties": _DOOM_SETTINGS,
+            "additionalProperties": False,
+        },
+        config_defaults={name: rule["default"] for name, rule in _DOOM_SETTINGS.items()},
+        maps=tuple(_doom_map(scenario) for scenario in SCENARIOS.values()),
+    ),
+)
