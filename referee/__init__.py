@@ -1,0 +1,1 @@
+"""Programs that play without learning: they judge."""

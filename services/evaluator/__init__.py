@@ -1,0 +1,1 @@
+"""Judges agents: suites, evaluations, gates."""

@@ -1,0 +1,40 @@
+"""Starts the evaluator: `python -m services.evaluator`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kit import server
+from services.evaluator.bell import Bell
+from services.evaluator.consumers import consumers
+from services.evaluator.peers import Registry
+from services.evaluator.reconciler import Reconciler
+from services.evaluator.servicers.evaluations import EvaluationServicer
+from services.evaluator.servicers.gates import GateServicer
+from services.evaluator.servicers.referee import RefereeServicer
+from services.evaluator.servicers.suites import SuiteServicer
+from services.evaluator.settings import EvaluatorSettings
+
+if TYPE_CHECKING:
+    from kit.server import Context
+
+
+def build(context: Context) -> server.Parts:
+    """Wire the evaluator together."""
+    bell = Bell()
+    registry = Registry(context)
+    reconciler = Reconciler(context, bell)
+    return server.Parts(
+        servicers=[
+            SuiteServicer(context.sessions),
+            EvaluationServicer(context.sessions, registry, reconciler, bell),
+            RefereeServicer(context.sessions, bell),
+            GateServicer(context.sessions, registry),
+        ],
+        loops={"evaluations": reconciler.run},
+        consumers=consumers(bell),
+    )
+
+
+if __name__ == "__main__":
+    server.main(EvaluatorSettings, build)

@@ -1,0 +1,372 @@
+"""An evaluation moves by its table of states, only forward, and never after it has ended."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from elodrome.evaluator.v1 import evaluation_pb2, events_pb2
+from sqlalchemy import CheckConstraint, Enum, ForeignKey, Index, UniqueConstraint, select, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from kit import errors
+from kit.db import Base, CreateTime, Id, Json, Reference, UpdateTime
+from kit.states import Machine
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+    from kit.auth import Principal
+
+
+class State(StrEnum):
+    """Where an evaluation stands; the wire's names without their prefix."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def number(self) -> evaluation_pb2.EvaluationState:
+        """The state on the wire."""
+        return evaluation_pb2.EvaluationState.Value(f"EVALUATION_STATE_{self.value}")
+
+
+class Trigger(StrEnum):
+    """What asked for an evaluation."""
+
+    REQUEST = "REQUEST"
+    CHECKPOINT = "CHECKPOINT"
+    RERUN = "RERUN"
+
+
+ACTIVE = (State.PENDING, State.RUNNING)
+_ENDS = {State.COMPLETED, State.FAILED, State.CANCELLED}
+MOVES: Machine[State] = Machine(
+    "evaluation", {State.PENDING: {State.RUNNING, *_ENDS}, State.RUNNING: _ENDS}
+)
+_STATES = ", ".join(f"'{state}'" for state in State)
+
+
+class Evaluation(Base):
+    """One subject playing one suite version.
+
+    `run_owner_id` is whom the run is started for: the owner of the checkpoint, who may read it.
+    `revision` counts changes that a watcher should hear of. `stop_due` says that the run must still
+    be ended at the executor.
+    """
+
+    __tablename__ = "evaluations"
+    __table_args__ = (
+        CheckConstraint(f"state IN ({_STATES})", name="state"),
+        CheckConstraint("(checkpoint_id IS NULL) <> (agent = '')", name="one_subject"),
+        Index(
+            "ix_evaluations_active", "id", postgresql_where=text("state IN ('PENDING','RUNNING')")
+        ),
+        Index("ix_evaluations_stop_due", "id", postgresql_where=text("stop_due")),
+        Index("ix_evaluations_subject", "suite_version_id", "checkpoint_sha256", "agent"),
+        Index("ix_evaluations_owner_id_create_time", "owner_id", "create_time"),
+    )
+
+    id: Mapped[Id]
+    suite_id: Mapped[Reference]
+    suite_name: Mapped[str]
+    suite_version: Mapped[int]
+    suite_version_id: Mapped[Reference] = mapped_column(ForeignKey("suite_versions.id"))
+    checkpoint_id: Mapped[Reference | None] = mapped_column(index=True)
+    checkpoint_sha256: Mapped[str] = mapped_column(default="")
+    agent: Mapped[str] = mapped_column(default="")
+    state: Mapped[State] = mapped_column(
+        Enum(State, native_enum=False, length=16), default=State.PENDING
+    )
+    episodes_done: Mapped[int] = mapped_column(default=0)
+    episodes_total: Mapped[int]
+    results: Mapped[Json | None]
+    bootstrap_seed: Mapped[int]
+    source_evaluation_id: Mapped[Reference | None]
+    rerun_of_id: Mapped[Reference | None]
+    trigger: Mapped[Trigger] = mapped_column(
+        Enum(Trigger, native_enum=False, length=16), default=Trigger.REQUEST
+    )
+    run_id: Mapped[Reference | None] = mapped_column(index=True)
+    owner_id: Mapped[Reference]
+    run_owner_id: Mapped[Reference]
+    epoch: Mapped[int] = mapped_column(default=0)
+    error: Mapped[str] = mapped_column(default="")
+    environment_version: Mapped[str] = mapped_column(default="")
+    time_limit_s: Mapped[int]
+    revision: Mapped[int] = mapped_column(default=1)
+    stop_due: Mapped[bool] = mapped_column(default=False)
+    create_time: Mapped[CreateTime]
+    start_time: Mapped[datetime | None]
+    finish_time: Mapped[datetime | None]
+    update_time: Mapped[UpdateTime]
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it has not ended."""
+        return self.state in ACTIVE
+
+    @property
+    def percent(self) -> int:
+        """Episodes recorded, in percent, rounded down so that 100 means all."""
+        return self.episodes_done * 100 // self.episodes_total
+
+    @property
+    def episodes_id(self) -> str:
+        """The evaluation whose episodes count: the source of a cached one, else itself."""
+        return self.source_evaluation_id or self.id
+
+    @property
+    def deadline(self) -> datetime:
+        """When it counts as failed unless it has ended."""
+        return self.create_time + timedelta(seconds=self.time_limit_s)
+
+    def claim(self, worker: Principal, environment_version: str, now: datetime) -> None:
+        """Let a worker take it up; the engine of the first claim that plays is remembered."""
+        self.admit(worker)
+        self.environment_version = environment_version
+        if self.state is State.PENDING:
+            self._move(State.RUNNING)
+            self.start_time = now
+
+    def admit(self, worker: Principal) -> None:
+        """Refuse a worker of another run, one that was replaced, and any once it has ended."""
+        if self.run_id is None and self.is_active:
+            raise errors.unavailable(
+                "the evaluation does not know its run yet", reason="RUN_NOT_LINKED"
+            )
+        if worker.run_id != (self.run_id or worker.run_id):
+            raise errors.permission_denied(
+                "the token is of another run", reason="WRONG_RUN", run_id=worker.run_id
+            )
+        if worker.epoch < self.epoch or worker.epoch < 1:
+            raise errors.failed_precondition(
+                f"epoch {worker.epoch} is older than {self.epoch}",
+                reason="STALE_EPOCH",
+                epoch=worker.epoch,
+                newest=self.epoch,
+            )
+        if not self.is_active:
+            raise errors.failed_precondition(
+                f"the evaluation is {self.state}", reason="EVALUATION_ENDED", state=self.state
+            )
+        self.epoch = worker.epoch
+
+    def count_episodes(self, stored: int) -> None:
+        """Add newly recorded episodes."""
+        if stored:
+            self.episodes_done += stored
+            self.revision += 1
+
+    def complete(self, results: dict[str, Any], now: datetime) -> None:
+        """End with results; every episode must be recorded."""
+        if self.episodes_done < self.episodes_total:
+            raise errors.failed_precondition(
+                f"{self.episodes_done} of {self.episodes_total} episodes are recorded",
+                reason="EPISODES_MISSING",
+                episodes_done=self.episodes_done,
+                episodes_total=self.episodes_total,
+            )
+        self._end(State.COMPLETED, now, "")
+        self.results = results
+
+    def fail(self, error: str, now: datetime) -> None:
+        """End without results, with the reason in a sentence."""
+        self._end(State.FAILED, now, error)
+
+    def cancel(self, error: str, now: datetime) -> None:
+        """End at somebody's wish; a second wish changes nothing."""
+        if self.state is not State.CANCELLED:
+            self._end(State.CANCELLED, now, error)
+
+    def copy_results(self, source: Evaluation, now: datetime) -> None:
+        """End at once with the results of an identical evaluation."""
+        self.source_evaluation_id = source.id
+        self.environment_version = source.environment_version
+        self.bootstrap_seed = source.bootstrap_seed
+        self.episodes_done = source.episodes_done
+        self.start_time = now
+        self.complete(dict(source.results or {}), now)
+        self.stop_due = False
+
+    def remaining_s(self, now: datetime) -> float | None:
+        """Estimate the seconds to the end from the pace since the start; None where unknown."""
+        if not self.is_active or self.start_time is None or self.episodes_done == 0:
+            return None
+        elapsed_s = max(0.0, (now - self.start_time).total_seconds())
+        return elapsed_s / self.episodes_done * (self.episodes_total - self.episodes_done)
+
+    def to_proto(self, now: datetime | None = None) -> evaluation_pb2.Evaluation:
+        """Say it on the wire; the estimate of the end needs `now`."""
+        results = self.results or {}
+        return evaluation_pb2.Evaluation(
+            id=self.id,
+            suite_id=self.suite_id,
+            suite_name=self.suite_name,
+            suite_version=self.suite_version,
+            suite_version_id=self.suite_version_id,
+            checkpoint_id=self.checkpoint_id,
+            agent=self.agent or None,
+            checkpoint_sha256=self.checkpoint_sha256,
+            state=self.state.number,
+            percent=self.percent,
+            episodes_done=self.episodes_done,
+            episodes_total=self.episodes_total,
+            estimated_remaining_s=self.remaining_s(now) if now else None,
+            metrics=[evaluation_pb2.MetricEstimate(**row) for row in results.get("metrics", ())],
+            scenarios=[_scenario_result(row) for row in results.get("scenarios", ())],
+            bootstrap_seed=self.bootstrap_seed,
+            cached=self.source_evaluation_id is not None,
+            source_evaluation_id=self.source_evaluation_id or "",
+            rerun_of_id=self.rerun_of_id or "",
+            trigger=evaluation_pb2.EvaluationTrigger.Value(f"EVALUATION_TRIGGER_{self.trigger}"),
+            run_id=self.run_id or "",
+            owner_id=self.owner_id,
+            error=self.error,
+            environment_version=self.environment_version,
+            time_limit_s=self.time_limit_s,
+            create_time=self.create_time,
+            start_time=self.start_time,
+            finish_time=self.finish_time,
+            update_time=self.update_time,
+        )
+
+    def to_event(self) -> events_pb2.EvaluationFinished:
+        """Say how it ended."""
+        results = self.results or {}
+        return events_pb2.EvaluationFinished(
+            evaluation_id=self.id,
+            suite_id=self.suite_id,
+            suite_version=self.suite_version,
+            checkpoint_id=self.checkpoint_id or "",
+            checkpoint_sha256=self.checkpoint_sha256,
+            agent=self.agent,
+            state=self.state.number,
+            means={row["metric"]: row["mean"] for row in results.get("metrics", ())},
+            error=self.error,
+            owner_id=self.owner_id,
+            finish_time=self.finish_time,
+        )
+
+    def _move(self, new: State) -> None:
+        MOVES.check(self.state, new)
+        self.state = new
+        self.revision += 1
+
+    def _end(self, new: State, now: datetime, error: str) -> None:
+        self._move(new)
+        self.finish_time = now
+        self.error = error
+        # A completed run ends by itself; any other must be told.
+        self.stop_due = new is not State.COMPLETED
+
+
+class Episode(Base):
+    """One episode of an evaluation, recorded once whoever plays it how often."""
+
+    __tablename__ = "episodes"
+    __table_args__ = (UniqueConstraint("evaluation_id", "scenario", "seed"),)
+
+    id: Mapped[Id]
+    evaluation_id: Mapped[Reference] = mapped_column(ForeignKey("evaluations.id"))
+    scenario: Mapped[str]
+    seed: Mapped[int]
+    metrics: Mapped[dict[str, float]] = mapped_column(JSONB)
+    duration_s: Mapped[float]
+    epoch: Mapped[int]
+    create_time: Mapped[CreateTime]
+
+    def to_proto(self) -> evaluation_pb2.Episode:
+        """Say it on the wire."""
+        return evaluation_pb2.Episode(
+            evaluation_id=self.evaluation_id,
+            scenario=self.scenario,
+            seed=self.seed,
+            metrics=self.metrics,
+            duration_s=self.duration_s,
+            create_time=self.create_time,
+        )
+
+
+def _scenario_result(row: dict[str, Any]) -> evaluation_pb2.ScenarioResult:
+    return evaluation_pb2.ScenarioResult(
+        scenario=row["scenario"],
+        metrics=[evaluation_pb2.MetricEstimate(**metric) for metric in row["metrics"]],
+        seeds=row["seeds"],
+    )
+
+
+def finite(values: dict[str, float]) -> dict[str, float]:
+    """Return the values with -0.0 as 0.0, which JSON in Postgres cannot tell apart.
+
+    Raises INVALID_ARGUMENT for one that is not finite.
+    """
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise errors.invalid_argument(f"metrics.{name}", "must be finite")
+    return {name: value + 0.0 for name, value in values.items()}
+
+
+async def get_evaluation(
+    session: AsyncSession, evaluation_id: str, *, lock: bool = False
+) -> Evaluation:
+    """Read an evaluation, locked for a change if asked; raise NOT_FOUND."""
+    evaluation = await session.get(Evaluation, evaluation_id, with_for_update=lock or None)
+    if evaluation is None:
+        raise errors.not_found("evaluation", evaluation_id)
+    return evaluation
+
+
+async def own_evaluation(
+    session: AsyncSession, evaluation_id: str, caller: Principal, *, lock: bool = False
+) -> Evaluation:
+    """Read an evaluation; somebody else's does not exist for the caller."""
+    evaluation = await get_evaluation(session, evaluation_id, lock=lock)
+    if not caller.owns(evaluation.owner_id):
+        raise errors.not_found("evaluation", evaluation_id)
+    return evaluation
+
+
+async def episodes_of(session: AsyncSession, evaluation: Evaluation) -> list[Episode]:
+    """Read the episodes an evaluation rests on, by scenario and seed."""
+    query = (
+        select(Episode)
+        .where(Episode.evaluation_id == evaluation.episodes_id)
+        .order_by(Episode.scenario, Episode.seed)
+    )
+    return list(await session.scalars(query))
+
+
+async def newest_completed(
+    session: AsyncSession, suite_version_id: str, *, checkpoint_sha256: str = "", agent: str = ""
+) -> Evaluation | None:
+    """Read the newest completed evaluation of a subject on a suite version, if there is one."""
+    query = (
+        select(Evaluation)
+        .where(
+            Evaluation.suite_version_id == suite_version_id,
+            Evaluation.checkpoint_sha256 == checkpoint_sha256,
+            Evaluation.agent == agent,
+            Evaluation.state == State.COMPLETED,
+        )
+        .order_by(Evaluation.create_time.desc())
+        .limit(1)
+    )
+    return await session.scalar(query)
+
+
+async def newest_environment(session: AsyncSession) -> str:
+    """Read which engine the last claimed evaluation was played by; empty before the first."""
+    query = (
+        select(Evaluation.environment_version)
+        .where(Evaluation.environment_version != "", Evaluation.source_evaluation_id.is_(None))
+        .order_by(Evaluation.start_time.desc())
+        .limit(1)
+    )
+    return await session.scalar(query) or ""
