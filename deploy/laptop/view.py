@@ -18,7 +18,6 @@ from deploy.laptop.record import Entry
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from deploy.laptop.process import Identity
 
 _HEADER = ("PROCESS", "PID", "STATE", "PORT", "MEMORY", "RESTARTS", "LAST ERROR")
 _FOLLOW_EVERY_S = 0.25
@@ -32,7 +31,9 @@ def status() -> int:
     if install is None or last is None:
         print(f"no install in {home}; `make up` creates one")
         return 3
-    rows, total_bytes = _rows(home, last)
+    measured = _measured(home, last)
+    rows = [_HEADER, *(_row(entry, size) for entry, size in measured)]
+    total_bytes = sum(size for _, size in measured)
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]
     for row in rows:
         print(
@@ -73,35 +74,27 @@ def memory_bytes(pid: int) -> int:
         return 0
 
 
-def tree_bytes(identity: Identity) -> int:
-    """Return the memory of a process and of the processes it started and keeps in its group."""
-    found = identity.process()
-    if found is None:
-        return 0
-    members = [found, *found.children(recursive=True)]
-    return sum(memory_bytes(p.pid) for p in members if os.getsid(p.pid) == identity.pid)
-
-
 def install_bytes(home: Path) -> int:
     """Return the memory of every process of an install, workers included."""
     last = record.read(home)
-    if last is None:
-        return 0
-    own = [last.supervisor, *(e.identity for e in last.entries if e.identity)]
-    return sum(map(tree_bytes, [*own, *leftovers.workers(home)]))
+    return sum(size for _, size in _measured(home, last)) if last is not None else 0
 
 
-def _rows(home: Path, last: record.Record) -> tuple[list[tuple[str, ...]], int]:
+def _measured(home: Path, last: record.Record) -> list[tuple[Entry, int]]:
+    """Return every process of an install with its memory, its own children included."""
     alive = "RUNNING" if lock.holder(home) == last.supervisor else "GONE"
-    entries = [Entry("supervisor", alive, last.supervisor, None, 0, ""), *last.entries]
-    entries += [Entry("worker", "RUNNING", w, None, 0, "") for w in leftovers.workers(home)]
-    rows: list[tuple[str, ...]] = [_HEADER]
-    total_bytes = 0
-    for entry in entries:
-        used_bytes = tree_bytes(entry.identity) if entry.identity else 0
-        total_bytes += used_bytes
-        rows.append(_row(entry, used_bytes))
-    return rows, total_bytes
+    supervisor = Entry("supervisor", alive, last.supervisor, None, 0, "")
+    workers = [Entry("worker", "RUNNING", w, None, 0, "") for w in leftovers.workers(home)]
+    # Workers come first: whoever is counted there is not counted with the executor again.
+    counted: set[int] = set()
+    sizes = {}
+    for entry in (*workers, *last.entries, supervisor):
+        found = entry.identity.process() if entry.identity else None
+        members = [found, *found.children(recursive=True)] if found is not None else []
+        pids = {member.pid for member in members} - counted
+        counted |= pids
+        sizes[id(entry)] = sum(map(memory_bytes, pids))
+    return [(entry, sizes[id(entry)]) for entry in (supervisor, *last.entries, *workers)]
 
 
 def _row(entry: Entry, used_bytes: int) -> tuple[str, ...]:
