@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from sqlalchemy import BigInteger, DateTime, LargeBinary, MetaData, Text, Uuid, func
+import psycopg
+from sqlalchemy import BigInteger, DateTime, LargeBinary, MetaData, Text, Uuid, exc, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
@@ -15,6 +17,9 @@ from sqlalchemy.ext.asyncio import (
     create_async_engine,
 )
 from sqlalchemy.orm import DeclarativeBase, mapped_column
+from sqlalchemy.orm.exc import StaleDataError
+
+from kit import errors
 
 if TYPE_CHECKING:
     from sqlalchemy.sql.functions import Function
@@ -24,6 +29,8 @@ Sessions = async_sessionmaker[AsyncSession]
 POOL_TIMEOUT_S = 3
 CONNECT_TIMEOUT_S = 3
 _RECYCLE_S = 1800
+_BUSY = {"55P03": "lock_timeout", "57014": "statement_timeout"}
+_CONCURRENT = frozenset({"40001", "40P01"})
 
 
 def new_id() -> str:
@@ -118,6 +125,36 @@ def async_url(url: str) -> str:
     return f"postgresql+psycopg{separator}{rest}" if scheme == "postgresql" else url
 
 
-def open_sessions(engine: AsyncEngine) -> Sessions:
-    """Return the maker of sessions; objects stay readable after commit."""
-    return async_sessionmaker(engine, expire_on_commit=False)
+def open_sessions(engine: AsyncEngine, info: dict[str, object] | None = None) -> Sessions:
+    """Return the maker of sessions; objects stay readable after commit.
+
+    `info` is what every session carries in its own `info`.
+    """
+    return async_sessionmaker(engine, expire_on_commit=False, info=info or {})
+
+
+async def ping(engine: AsyncEngine) -> None:
+    """Ask the database for an answer within 3 s; raise what went wrong otherwise."""
+    async with asyncio.timeout(CONNECT_TIMEOUT_S), engine.connect() as connection:
+        await connection.execute(text("SELECT 1"))
+
+
+def problem(error: Exception) -> errors.RpcError | None:
+    """Say what the database's failure means to a caller; None for a bug, or no database error.
+
+    UNAVAILABLE / DATABASE_UNAVAILABLE or DATABASE_BUSY may be repeated as it is;
+    ABORTED / CONCURRENT_CHANGE is worth reading again first.
+    """
+    if isinstance(error, exc.TimeoutError):
+        return errors.unavailable("the database is busy", reason="DATABASE_UNAVAILABLE")
+    if isinstance(error, StaleDataError):
+        return errors.aborted("somebody else changed this", reason="CONCURRENT_CHANGE")
+    origin = error.orig if isinstance(error, exc.DBAPIError) else error
+    if not isinstance(origin, psycopg.OperationalError | psycopg.InterfaceError):
+        return None
+    if origin.sqlstate in _CONCURRENT:
+        return errors.aborted("somebody else changed this", reason="CONCURRENT_CHANGE")
+    if origin.sqlstate in _BUSY:
+        limit = _BUSY[origin.sqlstate]
+        return errors.unavailable("the database is busy", reason="DATABASE_BUSY", limit=limit)
+    return errors.unavailable("the database does not answer", reason="DATABASE_UNAVAILABLE")

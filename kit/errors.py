@@ -176,7 +176,7 @@ def from_call(error: grpc.aio.AioRpcError) -> RpcError:
 
 def from_status(status: status_pb2.Status) -> RpcError:
     """Read the refusal out of a rich status."""
-    code = _CODES.get(status.code, grpc.StatusCode.UNKNOWN)
+    code = code_of(status.code)
     info = error_details_pb2.ErrorInfo()
     bad_request = error_details_pb2.BadRequest()
     for detail in status.details:
@@ -192,3 +192,8 @@ def from_status(status: status_pb2.Status) -> RpcError:
         field=violations[0].field if violations else "",
         metadata=dict(info.metadata),
     )
+
+
+def code_of(number: int) -> grpc.StatusCode:
+    """Return the status of a canonical code number."""
+    return _CODES.get(number, grpc.StatusCode.UNKNOWN)

@@ -36,7 +36,7 @@ class Listed(Protocol):
 
 async def list_page(
     session: AsyncSession,
-    query: Select[tuple[Row]],
+    query: Select[Row],
     model: type[Any],
     request: Message,
     *,

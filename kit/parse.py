@@ -7,7 +7,7 @@ import re
 import uuid as uuids
 from typing import TYPE_CHECKING
 
-from google.protobuf.json_format import MessageToDict, SerializeToJsonError
+from google.protobuf.json_format import MessageToDict
 
 from kit import errors
 
@@ -110,7 +110,7 @@ def mapping(value: Struct, field: str, *, max_bytes: int = 65536) -> dict[str, A
         )
     try:
         document = MessageToDict(value)
-    except SerializeToJsonError as error:
+    except ValueError as error:
         raise errors.invalid_argument(field, "must hold finite numbers only") from error
     return {key: _json(item, f"{field}.{key}") for key, item in document.items()}
 

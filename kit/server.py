@@ -1,0 +1,375 @@
+"""A service's life: settings, database, servicers, loops, and a drain that loses nobody's call."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import inspect
+import signal
+import sys
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from prometheus_client import start_http_server
+from pydantic import ValidationError
+
+from kit import auth, db, log, outbox
+from kit.bus import Bus, Consumer
+from kit.channel import MAX_MESSAGE_BYTES, open_channel
+from kit.rpc import Gate
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+    from google.protobuf.descriptor import ServiceDescriptor
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from kit.settings import ServiceSettings
+
+    Loop = Callable[[], Awaitable[None]]
+    Build = Callable[["Context"], "Parts | Awaitable[Parts]"]
+
+LIVENESS = "liveness"
+"""The health service name that says whether the process works at all, dependencies aside."""
+
+_MAX_CONCURRENT_RPCS = 1000
+_DRAIN_GRACE_S = 10
+_DATABASE_WAIT_S = 300
+_HEALTH_POLL_S = 2
+_MAX_LOOP_BACKOFF_S = 30
+_STEADY_S = 60
+_OPTIONS = [
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.so_reuseport", 0),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+]
+
+logger = structlog.get_logger("kit.server")
+
+
+@dataclass
+class Context:
+    """What the kit hands to a service: its settings, its database, its keys and its peers."""
+
+    settings: Any
+    engine: AsyncEngine
+    sessions: db.Sessions
+    signer: auth.Signer
+    verifier: auth.Verifier
+    bus: Bus | None
+    """The event bus, which may be away; None for a service that was given none."""
+    outbox_wake: asyncio.Event
+    draining: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the service was told to end; long waits should end with it."""
+    _channels: dict[str, grpc.aio.Channel] = field(default_factory=dict)
+
+    def channel(self, service: str) -> grpc.aio.Channel:
+        """Return the channel to a peer; always the same one."""
+        if service not in self._channels:
+            self._channels[service] = open_channel(self.settings.address_of(service))
+        return self._channels[service]
+
+    def service_token(self, on_behalf_of: str = "") -> str:
+        """Sign a token for one call: as this service, or for a user whose ownership then counts."""
+        return self.signer.service(on_behalf_of)
+
+    def call_metadata(self, on_behalf_of: str = "") -> list[tuple[str, str]]:
+        """Return the metadata of one call to a peer: the token and the current request id."""
+        metadata = [("authorization", f"Bearer {self.service_token(on_behalf_of)}")]
+        if current := log.request_id.get():
+            metadata.append(("x-request-id", current))
+        return metadata
+
+    async def close_channels(self) -> None:
+        """Hang up on every peer."""
+        for channel in self._channels.values():
+            await channel.close()
+
+
+@dataclass
+class Parts:
+    """What a service hands to the kit to run.
+
+    `servicers` are instances of generated servicer classes; `loops` run in the background by name
+    and are started again when they raise; `close` is called after everything has stopped.
+    """
+
+    servicers: list[Any]
+    loops: dict[str, Loop] = field(default_factory=dict)
+    consumers: list[Consumer] = field(default_factory=list)
+    close: Callable[[], Awaitable[None]] | None = None
+
+
+@dataclass
+class Running:
+    """A service that answers on `address`, `host:port`."""
+
+    port: int
+    address: str
+    context: Context
+    channel: grpc.aio.Channel
+    """A channel to this service, for its tests."""
+
+
+@asynccontextmanager
+async def running(
+    settings: ServiceSettings, build: Build, *, grace_s: float = 1
+) -> AsyncIterator[Running]:
+    """Run a service in this process until the block ends; RPCs then get `grace_s` to finish."""
+    async with AsyncExitStack() as stack:
+        context = await stack.enter_async_context(opened(settings))
+        parts = await built(context, build)
+        if parts.close is not None:
+            stack.push_async_callback(parts.close)
+        gate = Gate(context.verifier)
+        server = grpc.aio.server(
+            interceptors=[gate],
+            options=_OPTIONS,
+            maximum_concurrent_rpcs=_MAX_CONCURRENT_RPCS,
+        )
+        names = [_register(servicer, server) for servicer in parts.servicers]
+        status = _Health(context, [name for group in names for name in group])
+        status.register(server, reflection=settings.reflection)
+        port = server.add_insecure_port(f"{settings.bind_host}:{settings.grpc_port}")
+        await server.start()
+        loops = _background(context, parts, status)
+        tasks = [asyncio.create_task(keep_running(name, loop)) for name, loop in loops.items()]
+        stack.push_async_callback(_stop, tasks)
+        stack.push_async_callback(_drain, context, gate, status, server, grace_s)
+        address = f"127.0.0.1:{port}"
+        channel = await stack.enter_async_context(open_channel(address))
+        await status.up()
+        logger.info("serving", address=f"{settings.bind_host}:{port}", services=status.names)
+        yield Running(port, address, context, channel)
+
+
+@asynccontextmanager
+async def opened(settings: ServiceSettings) -> AsyncIterator[Context]:
+    """Open what a service needs before it can be built: a database that answers, and its keys."""
+    engine = db.open_engine(settings.database_url, pool_size=settings.database_pool_size)
+    wake = asyncio.Event()
+    try:
+        await _wait_for_database(engine)
+        context = Context(
+            settings=settings,
+            engine=engine,
+            sessions=db.open_sessions(engine, {outbox.WAKE: wake}),
+            signer=auth.Signer.load(settings.keys_dir, settings.service),
+            verifier=auth.Verifier.load(settings.keys_dir),
+            bus=Bus(settings) if settings.nats_url else None,
+            outbox_wake=wake,
+        )
+        try:
+            yield context
+        finally:
+            await context.close_channels()
+    finally:
+        await engine.dispose()
+
+
+async def built(context: Context, build: Build) -> Parts:
+    """Let the service put itself together."""
+    parts = build(context)
+    return await parts if inspect.isawaitable(parts) else parts
+
+
+async def _wait_for_database(engine: AsyncEngine) -> None:
+    loop = asyncio.get_running_loop()
+    give_up = loop.time() + _DATABASE_WAIT_S
+    backoff_s = 0.2
+    while True:
+        try:
+            await db.ping(engine)
+        except Exception as error:
+            if db.problem(error) is None and not isinstance(error, TimeoutError):
+                raise
+            if loop.time() > give_up:
+                raise
+            logger.warning("waiting_for_database", error=str(error), retry_s=backoff_s)
+            await asyncio.sleep(backoff_s)
+            backoff_s = min(backoff_s * 2, 5)
+        else:
+            return
+
+
+def _register(servicer: Any, server: grpc.aio.Server) -> list[str]:  # noqa: ANN401 - a servicer
+    """Add a servicer for every generated base class it has; return the names of its services."""
+    names = []
+    for base, descriptor in _services(type(servicer)):
+        getattr(sys.modules[base.__module__], f"add_{base.__name__}_to_server")(servicer, server)
+        names.append(descriptor.full_name)
+    if not names:
+        raise TypeError(f"{type(servicer).__name__} does not derive from a generated servicer")
+    return names
+
+
+def _services(servicer: type) -> Iterator[tuple[type, ServiceDescriptor]]:
+    for base in servicer.__mro__:
+        if base.__module__.endswith("_pb2_grpc") and base.__name__.endswith("Servicer"):
+            messages = sys.modules[base.__module__.removesuffix("_grpc")]
+            name = base.__name__.removesuffix("Servicer")
+            yield base, messages.DESCRIPTOR.services_by_name[name]
+
+
+class _Health:
+    """gRPC health: every service and "" follow the database, "bus" the bus, "liveness" nothing."""
+
+    def __init__(self, context: Context, names: list[str]) -> None:
+        self.names = names
+        self._context = context
+        self._servicer = health.aio.HealthServicer()
+        self._ready: bool | None = None
+
+    def register(self, server: grpc.aio.Server, *, reflection: bool) -> None:
+        health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
+        if reflection:
+            # Imported here: most installs do without, and it costs memory.
+            from grpc_reflection.v1alpha import reflection as server_reflection  # noqa: PLC0415
+
+            known = [*self.names, health.SERVICE_NAME, server_reflection.SERVICE_NAME]
+            server_reflection.enable_server_reflection(known, server)
+
+    async def up(self) -> None:
+        await self._set([LIVENESS], serving=True)
+        await self._follow(ready=True)
+
+    async def down(self) -> None:
+        await self._servicer.enter_graceful_shutdown()
+
+    async def watch(self) -> None:
+        """Follow the database and the bus until cancelled."""
+        while True:
+            await asyncio.sleep(_HEALTH_POLL_S)
+            try:
+                await db.ping(self._context.engine)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the database is not usable
+                await self._follow(ready=False, error=repr(error))
+            else:
+                await self._follow(ready=True)
+
+    async def _follow(self, *, ready: bool, error: str = "") -> None:
+        bus = self._context.bus
+        await self._set(["bus"], serving=bus is not None and bus.connected)
+        if ready == self._ready:
+            return
+        if self._ready is not None:
+            logger.warning("readiness_changed", ready=ready, error=error)
+        self._ready = ready
+        await self._set(["", *self.names], serving=ready)
+
+    async def _set(self, names: list[str], *, serving: bool) -> None:
+        statuses = health_pb2.HealthCheckResponse
+        for name in names:
+            await self._servicer.set(name, statuses.SERVING if serving else statuses.NOT_SERVING)
+
+
+def _background(context: Context, parts: Parts, status: _Health) -> dict[str, Loop]:
+    loops: dict[str, Loop] = {"health": status.watch, **parts.loops}
+    bus = context.bus
+    if bus is None:
+        return loops
+    loops["bus"] = bus.run
+    loops["outbox"] = outbox.Relay(context.engine, bus, context.outbox_wake).run
+    for consumer in parts.consumers:
+
+        async def consume(consumer: Consumer = consumer) -> None:
+            await consumer.run(bus, context.sessions)
+
+        loops[f"consumer.{consumer.stream}"] = consume
+    return loops
+
+
+async def keep_running(name: str, loop: Loop) -> None:
+    """Run a background loop; start it again after a growing pause when it raises or ends."""
+    clock = asyncio.get_running_loop().time
+    backoff_s = 0.5
+    while True:
+        started = clock()
+        try:
+            await loop()
+            logger.warning("loop_ended", loop=name)
+        except Exception as error:
+            problem = db.problem(error)
+            if problem is None:
+                logger.exception("loop_failed", loop=name, retry_s=backoff_s)
+            else:
+                logger.warning("loop_failed", loop=name, retry_s=backoff_s, error=str(error))
+        if clock() - started > _STEADY_S:
+            backoff_s = 0.5
+        await asyncio.sleep(backoff_s)
+        backoff_s = min(backoff_s * 2, _MAX_LOOP_BACKOFF_S)
+
+
+async def _drain(
+    context: Context, gate: Gate, status: _Health, server: grpc.aio.Server, grace_s: float
+) -> None:
+    context.draining.set()
+    await status.down()
+    gate.drain()
+    await server.stop(grace_s)
+
+
+async def _stop(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def main(settings_class: type[ServiceSettings], build: Build) -> None:
+    """Run a service until SIGTERM or SIGINT; the whole body of its `__main__`."""
+    import uvloop  # noqa: PLC0415 - tests run services on pytest's own loop
+
+    log.configure(settings_class.service)
+    try:
+        settings = settings_class()
+    except ValidationError as error:
+        sys.exit(_explain(settings_class, error))
+    log.configure(settings.service, level=settings.log_level)
+    uvloop.run(_serve(settings, build))
+
+
+def _explain(settings_class: type[ServiceSettings], error: ValidationError) -> str:
+    prefix = settings_class.model_config.get("env_prefix", "")
+    lines = [
+        f"{prefix}{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
+        for problem in error.errors()
+    ]
+    return "\n".join([f"{settings_class.service} cannot start:", *lines])
+
+
+async def _serve(settings: ServiceSettings, build: Build) -> None:
+    ended, started = asyncio.Event(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    serving = asyncio.create_task(_serve_until(ended, started, settings, build))
+    waiting = asyncio.create_task(ended.wait())
+    await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if not started.is_set():
+        # Told to end while the start still waits, for the database perhaps.
+        serving.cancel()
+    with suppress(asyncio.CancelledError):
+        await serving
+
+
+async def _serve_until(
+    ended: asyncio.Event, started: asyncio.Event, settings: ServiceSettings, build: Build
+) -> None:
+    async with running(settings, build, grace_s=_DRAIN_GRACE_S):
+        if settings.metrics_port:
+            start_http_server(settings.metrics_port, addr=settings.bind_host)
+        # What was loaded to start lives until the end: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        started.set()
+        await ended.wait()
+        logger.info("draining")
