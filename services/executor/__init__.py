@@ -1,0 +1,1 @@
+"""Runs, jobs, leases, logs and metrics: the service that starts every workload."""

@@ -1,0 +1,185 @@
+"""Creating runs, once per request id."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import func, select
+
+from kit import errors, failpoint, parse
+from kit.auth import principal
+from kit.db import new_id
+from services.executor import lifecycle, run_config
+from services.executor.models.run import Run, current_time
+from services.executor.models.update import RunHead
+from services.executor.states import RunState, RunType
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from elodrome.executor.v1 import run_service_pb2
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+    from services.executor.settings import ExecutorSettings
+
+MAX_NAME = 128
+MAX_NOTES = 10_000
+_MAX_TAGS = 32
+_MAX_TAG = 64
+_MAX_TIME_LIMIT_S = 2_592_000
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A run that was asked for: its columns as checked, and the digest of the request."""
+
+    values: dict[str, Any]
+    request_id: str | None
+    request_hash: str
+
+
+def read_type(value: int) -> RunType:
+    """Return the type asked for; TRAINING when none is named."""
+    return list(RunType)[value - 1] if value in range(1, len(RunType) + 1) else RunType.TRAINING
+
+
+def read_draft(request: run_service_pb2.CreateRunRequest, settings: ExecutorSettings) -> Draft:
+    """Check a request to create a run; raise INVALID_ARGUMENT naming the field that is wrong."""
+    run_type = read_type(request.type)
+    config = run_config.read_config(request)
+    checked = run_config.complete(
+        run_type,
+        config,
+        seed=request.seed if request.HasField("seed") else None,
+        map_id=parse.optional_uuid(request.map_id, "map_id"),
+    )
+    values = {
+        "type": run_type,
+        "name": read_name(request.name) if request.name else "",
+        "config": checked.config,
+        "seed": checked.seed,
+        "game": checked.game,
+        "map_id": checked.map_id,
+        "model_id": parse.optional_uuid(request.model_id, "model_id"),
+        "group": read_group(request.group),
+        "notes": read_notes(request.notes),
+        "tags": read_tags(request.tags),
+        "priority": read_priority(request.priority),
+        "max_iterations": checked.iterations,
+        **_read_limits(request, settings, run_type),
+    }
+    return Draft(
+        values,
+        parse.optional_uuid(request.request_id, "request_id"),
+        run_config.fingerprint(run_type, config),
+    )
+
+
+def _read_limits(
+    request: run_service_pb2.CreateRunRequest, settings: ExecutorSettings, run_type: RunType
+) -> dict[str, Any]:
+    max_retries = request.max_retries if request.HasField("max_retries") else 2
+    backoff_s = settings.run_retry_backoff_s
+    if request.HasField("retry_backoff_s"):
+        backoff_s = request.retry_backoff_s
+    limit_s = 0 if run_type is RunType.EXTERNAL else settings.run_time_limit_s
+    if request.HasField("time_limit_s"):
+        limit_s = request.time_limit_s
+    return {
+        "max_retries": parse.integer(max_retries, "max_retries", minimum=0, maximum=20),
+        "retry_backoff_s": parse.number(backoff_s, "retry_backoff_s", minimum=0, maximum=3600),
+        "time_limit_s": parse.integer(
+            limit_s, "time_limit_s", minimum=0, maximum=_MAX_TIME_LIMIT_S
+        ),
+    }
+
+
+def read_name(value: str) -> str:
+    """Return a name of 1 to 128 characters."""
+    return parse.text(value, "name", max_length=MAX_NAME)
+
+
+def read_group(value: str) -> str:
+    """Return the name of an experiment, which may be empty."""
+    return parse.text(value, "group", max_length=MAX_NAME, min_length=0)
+
+
+def read_notes(value: str) -> str:
+    """Return notes, which may be empty."""
+    return parse.text(value, "notes", max_length=MAX_NOTES, min_length=0)
+
+
+def read_priority(value: int) -> int:
+    """Return a priority in -100..100."""
+    return parse.integer(value, "priority", minimum=-100, maximum=100)
+
+
+def read_tags(values: Iterable[str]) -> list[str]:
+    """Return tags in the order given, each once."""
+    tags = [
+        parse.text(tag, f"tags[{place}]", max_length=_MAX_TAG) for place, tag in enumerate(values)
+    ]
+    if len(tags) > _MAX_TAGS:
+        raise errors.invalid_argument("tags", f"must be at most {_MAX_TAGS}", maximum=_MAX_TAGS)
+    return list(dict.fromkeys(tags))
+
+
+async def create(
+    session: AsyncSession,
+    draft: Draft,
+    settings: ExecutorSettings,
+    *,
+    parent_run_id: str | None = None,
+) -> Run:
+    """Create a run and its first attempt; a repeat of a request id gives the first one's run.
+
+    Raises ALREADY_EXISTS when the request id was used for something else.
+    """
+    owner_id = principal().user_id
+    earlier = await _created_before(session, owner_id, draft)
+    if earlier is not None:
+        return earlier
+    now = await current_time(session)
+    run_type: RunType = draft.values["type"]
+    run = Run(
+        **draft.values,
+        id=new_id(),
+        owner_id=owner_id,
+        request_id=draft.request_id,
+        request_hash=draft.request_hash,
+        parent_run_id=parent_run_id,
+    )
+    run.name = run.name or f"{run_type.lower()} {now:%Y-%m-%d %H:%M:%S}"
+    session.add(run)
+    await session.flush()
+    session.add(RunHead(run_id=run.id))
+    await session.flush()
+    await lifecycle.begin(session, run, now=now)
+    if run_type is RunType.EXTERNAL:
+        run.silent_after_time = now + timedelta(seconds=settings.external_expiry_s)
+        await lifecycle.enter(session, run, RunState.RUNNING, now=now)
+        run.begin_work(now)
+    else:
+        await lifecycle.queue(session, run, now=now)
+    failpoint.hit("executor.before_commit")
+    return run
+
+
+async def _created_before(session: AsyncSession, owner_id: str, draft: Draft) -> Run | None:
+    """Return the run of this request id; a concurrent request with the same id waits here."""
+    if draft.request_id is None:
+        return None
+    turn = func.hashtextextended(f"{owner_id}:{draft.request_id}", 0)
+    await session.execute(select(func.pg_advisory_xact_lock(turn)))
+    query = select(Run).where(Run.owner_id == owner_id, Run.request_id == draft.request_id)
+    run = (await session.scalars(query)).one_or_none()
+    if run is not None and run.request_hash != draft.request_hash:
+        raise errors.already_exists(
+            "the request id belongs to a run with another config",
+            reason="REQUEST_ID_REUSED",
+            field="request_id",
+            run_id=run.id,
+        )
+    return run

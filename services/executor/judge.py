@@ -1,0 +1,132 @@
+"""What to do about an attempt at work, given what the driver sees and what time it is."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from services.executor.drivers.driver import Phase
+from services.executor.lifecycle import TIME_LIMIT, Ending
+from services.executor.states import JobOutcome, JobState, RunState
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from services.executor.drivers.driver import Observation
+    from services.executor.models.job import Job
+    from services.executor.models.run import Run
+    from services.executor.settings import ExecutorSettings
+
+
+class Step(Enum):
+    """The next thing to do about a job that goes on."""
+
+    NONE = "none"
+    RELAUNCH = "relaunch"
+    LIMIT = "limit"
+    TERMINATE = "terminate"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One attempt at work, as the reconciler finds it."""
+
+    run: Run
+    job: Job
+    seen: Observation
+    now: datetime
+
+
+_FIRST_SIGNAL = 128
+_SIGNAL_NAMES = {_FIRST_SIGNAL + number: number.name for number in signal.Signals}
+_BY_EXIT_CODE: dict[int | None, tuple[JobOutcome, str]] = {
+    None: (JobOutcome.VANISHED, "the worker was killed with all its processes"),
+    64: (JobOutcome.USER_ERROR, "the worker refused its config"),
+    65: (JobOutcome.USER_ERROR, "the worker refused its input"),
+    69: (JobOutcome.PLATFORM, "the worker could not reach the platform"),
+    75: (JobOutcome.PLATFORM, "the worker gave up for now"),
+    79: (JobOutcome.FENCED, "the worker found that another one holds the lease"),
+    _FIRST_SIGNAL + signal.SIGKILL: (JobOutcome.VANISHED, "the worker was killed"),
+    _FIRST_SIGNAL + signal.SIGTERM: (JobOutcome.REQUESTED, "the worker was told to end"),
+}
+_SELF_EXPLAINED = frozenset({JobOutcome.CRASH, JobOutcome.USER_ERROR})
+# What Python, torch and C++ say last when an allocation fails.
+_OUT_OF_MEMORY = ("MemoryError", "can't allocate memory", "std::bad_alloc", "OutOfMemoryError")
+
+
+def judge(case: Case, settings: ExecutorSettings) -> Ending | Step:
+    """Say how the attempt has ended, or else the next step."""
+    if case.seen.phase is Phase.EXITED:
+        return ending_of(case)
+    if case.seen.phase is Phase.ABSENT:
+        if case.job.state is JobState.STARTING:
+            return Step.RELAUNCH
+        return Ending(JobOutcome.VANISHED, "the worker's process is gone without a trace")
+    return _overdue(case, settings) or _next_step(case)
+
+
+def ending_of(case: Case) -> Ending:
+    """Read the ending out of an exit code and the worker's last words."""
+    code, words = case.seen.exit_code, case.seen.last_words
+    if case.seen.is_out_of_memory or (code and any(sign in words for sign in _OUT_OF_MEMORY)):
+        return Ending(JobOutcome.OUT_OF_MEMORY, "the worker used more memory than it may", code)
+    if code == 0:
+        return _clean_exit(case)
+    outcome, reason = _BY_EXIT_CODE.get(code, (JobOutcome.CRASH, "the worker failed"))
+    if code in _SIGNAL_NAMES:
+        reason = f"{reason} ({_SIGNAL_NAMES[code]})"
+    elif code is not None:
+        reason = f"{reason} (exit code {code})"
+    said = f": {words}" if words and outcome in _SELF_EXPLAINED else ""
+    return Ending(outcome, reason + said, code)
+
+
+def _clean_exit(case: Case) -> Ending:
+    if case.job.state is JobState.STARTING:
+        return Ending(JobOutcome.CRASH, "the worker ended before it took its lease", 0)
+    if case.run.requested_state is not None:
+        return Ending(JobOutcome.REQUESTED, "the worker ended as asked", 0)
+    return Ending(JobOutcome.COMPLETED, "the worker ended with exit code 0", 0)
+
+
+def _overdue(case: Case, settings: ExecutorSettings) -> Ending | None:
+    """Return the ending of a worker that did not do something in time."""
+    job, run, now = case.job, case.run, case.now
+    if job.state is JobState.STARTING:
+        if _is_past(job.launch_time, settings.start_timeout_s, now):
+            limit = f"{settings.start_timeout_s:g} s"
+            return Ending(JobOutcome.LEASE_EXPIRED, f"the worker took no lease within {limit}")
+    elif _is_past(job.expire_time, 0, now):
+        limit = f"{settings.lease_expiry_s:g} s"
+        return Ending(JobOutcome.LEASE_EXPIRED, f"the worker was silent for {limit}")
+    if run.is_far_over_limit(now):
+        return Ending(JobOutcome.TIME_LIMIT, "the run is far over its time limit")
+    return _refusing_to_stop(case, settings)
+
+
+def _refusing_to_stop(case: Case, settings: ExecutorSettings) -> Ending | None:
+    if case.run.requested_state is None or case.job.terminate_time is None:
+        return None
+    is_cancelled = case.run.requested_state is RunState.CANCELLED
+    grace_s = settings.cancel_grace_s if is_cancelled else settings.stop_grace_s
+    # A cancel that comes after a stop shortens the wait from the moment it was asked for.
+    asked_time = max(case.job.terminate_time, case.run.requested_time or case.job.terminate_time)
+    if not _is_past(asked_time, grace_s, case.now):
+        return None
+    reason = f"the worker did not end within {grace_s:g} s and was killed"
+    is_limit = case.run.requested_reason == TIME_LIMIT
+    return Ending(JobOutcome.TIME_LIMIT if is_limit else JobOutcome.REQUESTED, reason)
+
+
+def _next_step(case: Case) -> Step:
+    if case.run.requested_state is not None:
+        return Step.TERMINATE if case.job.terminate_time is None else Step.NONE
+    left = case.run.time_left_s(case.now)
+    return Step.LIMIT if left is not None and left <= 0 else Step.NONE
+
+
+def _is_past(moment: datetime | None, seconds: float, now: datetime) -> bool:
+    return moment is not None and now > moment + timedelta(seconds=seconds)

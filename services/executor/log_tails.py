@@ -1,0 +1,157 @@
+"""Carries what workers print into Postgres, live, each line once.
+
+The place in the output up to which lines are stored is committed together with them, so that
+neither a crash nor a restart loses or repeats one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from sqlalchemy import insert, update
+
+from services.executor import log_text, wakeups
+from services.executor.models.job import Job
+from services.executor.models.log import LogLine, line_row
+from services.executor.models.run import current_time
+from services.executor.models.update import lock_head
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+    from kit.db import Sessions
+    from services.executor.drivers.driver import Driver
+    from services.executor.settings import ExecutorSettings
+
+_POLL_S = 0.25
+_READ_BYTES = 1 << 20
+_BURST_S = 5
+
+
+def log_topic(run_id: str) -> str:
+    """Return the wake-up topic of a run's log."""
+    return f"log:{run_id}"
+
+
+class LogTails:
+    """Follows the output of every job that is at work or not yet reaped."""
+
+    def __init__(self, settings: ExecutorSettings, sessions: Sessions, driver: Driver) -> None:
+        self._settings = settings
+        self._sessions = sessions
+        self._driver = driver
+        self._tails: dict[str, _Tail] = {}
+
+    def follow(self, jobs: Iterable[Job]) -> None:
+        """Begin to follow jobs that are not followed yet."""
+        for job in jobs:
+            if job.id not in self._tails:
+                self._tails[job.id] = _Tail(job, self._settings, self._sessions, self._driver)
+
+    async def run(self) -> None:
+        """Carry lines until cancelled."""
+        while True:
+            for tail in list(self._tails.values()):
+                await tail.pump()
+            await asyncio.sleep(_POLL_S)
+
+    async def finish(self, job: Job) -> None:
+        """Carry the rest of a job that is gone, and mark it as reaped."""
+        tail = self._tails.pop(job.id)
+        await tail.pump(is_final=True)
+        async with self._sessions.begin() as session:
+            await session.execute(update(Job).where(Job.id == job.id).values(is_reaped=True))
+            wakeups.after_commit(session, log_topic(job.run_id))
+
+
+class _Tail:
+    """The output of one job, from the first byte that is not stored yet."""
+
+    def __init__(
+        self, job: Job, settings: ExecutorSettings, sessions: Sessions, driver: Driver
+    ) -> None:
+        self._job = job
+        self._settings = settings
+        self._sessions = sessions
+        self._driver = driver
+        self._offset_bytes = job.log_offset_bytes
+        self._stored_bytes = job.log_stored_bytes
+        self._seen_bytes = -1
+        self._turn = asyncio.Lock()
+        self._allowance = float(settings.log_lines_per_s * _BURST_S)
+        self._allowance_time = asyncio.get_running_loop().time()
+        self._left_out = 0
+
+    async def pump(self, *, is_final: bool = False) -> None:
+        """Store every line that has come; the last, unfinished one too when it is final."""
+        async with self._turn:
+            while await self._pump_once(is_final=is_final):
+                continue
+
+    async def _pump_once(self, *, is_final: bool) -> bool:
+        data = await self._driver.read_log(self._job.name, self._offset_bytes, _READ_BYTES)
+        if not data or (len(data) == self._seen_bytes and not is_final):
+            return False
+        is_last = is_final and len(data) < _READ_BYTES
+        lines = log_text.split(data, is_final=is_last)
+        kept = self._admit(lines.texts)
+        if lines.consumed_bytes:
+            await self._store(kept, lines.consumed_bytes)
+        self._seen_bytes = len(data) - lines.consumed_bytes
+        return lines.consumed_bytes > 0
+
+    def _admit(self, texts: list[str]) -> list[str]:
+        """Return the lines that the limits of rate and size let through, with notes on the rest."""
+        self._refill()
+        kept: list[str] = []
+        for text in texts:
+            if self._allowance < 1 or self._stored_bytes >= self._settings.log_max_bytes:
+                self._left_out += 1
+                continue
+            if self._left_out:
+                kept.append(f"[{self._left_out} lines left out: printed too fast]")
+                self._left_out = 0
+            kept.append(text)
+            self._stored_bytes += len(text.encode())
+            self._allowance -= 1
+            if self._stored_bytes >= self._settings.log_max_bytes:
+                limit = self._settings.log_max_bytes
+                kept.append(f"[the log is full after {limit} bytes; the rest is left out]")
+        return kept
+
+    def _refill(self) -> None:
+        now = asyncio.get_running_loop().time()
+        rate = self._settings.log_lines_per_s
+        earned = (now - self._allowance_time) * rate
+        self._allowance = min(rate * _BURST_S, self._allowance + earned)
+        self._allowance_time = now
+
+    async def _store(self, texts: list[str], consumed_bytes: int) -> None:
+        async with self._sessions.begin() as session:
+            if texts:
+                await self._insert(session, texts)
+            await session.execute(
+                update(Job)
+                .where(Job.id == self._job.id)
+                .values(
+                    log_offset_bytes=self._offset_bytes + consumed_bytes,
+                    log_stored_bytes=self._stored_bytes,
+                )
+            )
+        self._offset_bytes += consumed_bytes
+
+    async def _insert(self, session: AsyncSession, texts: list[str]) -> None:
+        job = self._job
+        head = await lock_head(session, job.run_id)
+        now = await current_time(session)
+        first = head.line_count + 1
+        rows = [
+            line_row(job.run_id, number, job.attempt, now, text)
+            for number, text in enumerate(texts, start=first)
+        ]
+        await session.execute(insert(LogLine), rows)
+        head.line_count += len(rows)
+        wakeups.after_commit(session, log_topic(job.run_id))

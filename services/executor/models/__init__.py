@@ -1,0 +1,1 @@
+"""The tables of the executor and the rules they keep, one file per aggregate."""

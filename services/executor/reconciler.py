@@ -1,0 +1,226 @@
+"""Brings what runs in line with what the database says, again and again.
+
+It acts on what it finds, never on what it remembers: every step may be repeated after kill -9.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+from sqlalchemy import func, or_, select, text, update
+
+from kit import failpoint
+from kit.db import problem, server_now
+from services.executor import judge, lifecycle, wakeups
+from services.executor.drivers.driver import Launch
+from services.executor.judge import Case, Step
+from services.executor.lifecycle import Ending
+from services.executor.models.job import Job
+from services.executor.models.run import Run, lock_run
+from services.executor.states import (
+    AT_WORK,
+    JobOutcome,
+    JobState,
+    RunState,
+    RunType,
+)
+
+if TYPE_CHECKING:
+    from kit.auth import Signer
+    from kit.db import Sessions
+    from services.executor.drivers.driver import Driver, Observation
+    from services.executor.log_tails import LogTails
+    from services.executor.settings import ExecutorSettings
+
+_POLL_S = 1.0
+_EXIT_GRACE_S = 10.0
+_BOOTSTRAP_TOKEN_S = 900.0
+_PEERS = ("executor", "registry", "evaluator")
+# Two executors may not fill the same slot.
+_SLOT_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('elodrome.executor.slots', 0))")
+
+logger = structlog.get_logger("executor.reconciler")
+
+
+class Reconciler:
+    """The loop that launches, observes, stops and reaps the workers of every run."""
+
+    def __init__(
+        self,
+        *,
+        settings: ExecutorSettings,
+        sessions: Sessions,
+        signer: Signer,
+        driver: Driver,
+        tails: LogTails,
+    ) -> None:
+        self._settings = settings
+        self._sessions = sessions
+        self._signer = signer
+        self._driver = driver
+        self._tails = tails
+
+    async def run(self) -> None:
+        """Reconcile until cancelled: when woken, and every second."""
+        await self._forgive_own_absence()
+        with wakeups.listening(wakeups.RECONCILER) as listener:
+            while True:
+                await self.step()
+                await wakeups.wait(listener, _POLL_S)
+
+    async def _forgive_own_absence(self) -> None:
+        """Give every worker a full lease: nobody could hear their heartbeats until now."""
+        expiry = timedelta(seconds=self._settings.lease_expiry_s)
+        async with self._sessions.begin() as session:
+            now = server_now()
+            await session.execute(
+                update(Job)
+                .where(Job.state == JobState.RUNNING)
+                .values(expire_time=func.greatest(Job.expire_time, now + expiry))
+            )
+            await session.execute(
+                update(Job).where(Job.state == JobState.STARTING).values(launch_time=now)
+            )
+
+    async def step(self) -> None:
+        """Look at everything once."""
+        jobs = await self._unreaped_jobs()
+        self._tails.follow(jobs)
+        seen = await self._driver.observe([job.name for job in jobs])
+        for job in jobs:
+            await self._look_after(job, seen[job.name])
+        await self._launch_next()
+        await self._interrupt_silent_scripts()
+
+    async def _unreaped_jobs(self) -> list[Job]:
+        query = select(Job).where(~Job.is_reaped, Job.state != JobState.PENDING)
+        async with self._sessions() as session:
+            return list(await session.scalars(query))
+
+    async def _look_after(self, job: Job, seen: Observation) -> None:
+        try:
+            if job.is_at_work:
+                await self._supervise(job, seen)
+            else:
+                await self._reap(job)
+        except Exception as error:
+            # One job in trouble must not keep the others from being looked after; a database in
+            # trouble concerns them all.
+            if problem(error) is not None:
+                raise
+            logger.exception("job_not_reconciled", job_id=job.id, run_id=job.run_id)
+
+    async def _supervise(self, job: Job, seen: Observation) -> None:
+        async with self._sessions.begin() as session:
+            run, now = await lock_run(session, job.run_id)
+            current = await session.get(Job, job.id, populate_existing=True)
+            if current is None or not current.is_at_work:
+                return
+            verdict = judge.judge(Case(run, current, seen, now), self._settings)
+            if isinstance(verdict, Ending):
+                logger.info("job_ended", job=job.name, outcome=verdict.outcome, why=verdict.reason)
+                await lifecycle.settle_job(session, run, current, verdict, now=now)
+            elif verdict is Step.TERMINATE:
+                current.terminate_time = now
+            elif verdict is Step.LIMIT:
+                limit = lifecycle.TIME_LIMIT
+                await lifecycle.request(session, run, RunState.STOPPED, now=now, reason=limit)
+        if verdict is Step.TERMINATE:
+            await self._driver.terminate(job.name)
+        elif verdict is Step.RELAUNCH:
+            await self._start(job, run)
+
+    async def _reap(self, job: Job) -> None:
+        """Remove what an ended attempt left behind; one that reported may end by itself first."""
+        if job.is_reported and await self._is_ending(job):
+            return
+        if await self._driver.reap(job.name):
+            await self._tails.finish(job)
+
+    async def _is_ending(self, job: Job) -> bool:
+        seen = await self._driver.observe([job.name])
+        if seen[job.name].phase is not judge.Phase.RUNNING:
+            return False
+        async with self._sessions() as session:
+            grace = timedelta(seconds=_EXIT_GRACE_S)
+            query = select(Job.end_time + grace > server_now()).where(Job.id == job.id)
+            return bool(await session.scalar(query))
+
+    async def _launch_next(self) -> None:
+        """Give free slots to the jobs whose turn it is, one after the other."""
+        while (launched := await self._take_slot()) is not None:
+            failpoint.hit("executor.before_launch")
+            await self._start(*launched)
+            failpoint.hit("executor.after_launch")
+
+    async def _take_slot(self) -> tuple[Job, Run] | None:
+        async with self._sessions.begin() as session:
+            due = (
+                select(Job.id, Job.run_id)
+                .join(Run, Run.id == Job.run_id)
+                .where(Job.state == JobState.PENDING)
+                .where(or_(Job.not_before_time.is_(None), Job.not_before_time <= server_now()))
+                .order_by(Run.priority.desc(), Run.queue_time, Run.id)
+                .limit(1)
+            )
+            first = (await session.execute(due)).one_or_none()
+            if first is None:
+                return None
+            await session.execute(_SLOT_LOCK)
+            at_work = select(func.count()).select_from(Job).where(Job.state.in_(AT_WORK))
+            if (await session.scalar(at_work) or 0) >= self._settings.max_jobs:
+                return None
+            run, now = await lock_run(session, first.run_id)
+            job = await session.get(Job, first.id, populate_existing=True)
+            if job is None or job.state is not JobState.PENDING:
+                return None
+            job.launch_time = now
+            await lifecycle.enter_job(session, run, job, JobState.STARTING)
+            return job, run
+
+    async def _start(self, job: Job, run: Run) -> None:
+        logger.info("job_launched", job=job.name, run_id=run.id)
+        try:
+            await self._driver.launch(self._launch_of(job, run))
+        except OSError as error:
+            reason = f"the worker could not be started: {error.strerror}"
+            async with self._sessions.begin() as session:
+                locked, now = await lock_run(session, run.id)
+                current = await lifecycle.active_job(session, locked)
+                if current is not None and current.id == job.id:
+                    ending = Ending(JobOutcome.PLATFORM, reason)
+                    await lifecycle.settle_job(session, locked, current, ending, now=now)
+
+    def _launch_of(self, job: Job, run: Run) -> Launch:
+        settings = self._settings
+        is_training = run.type is RunType.TRAINING
+        token = self._signer.worker(
+            run.id, job.id, job.attempt, 0, _BOOTSTRAP_TOKEN_S, run.owner_id
+        )
+        peers = {f"ELODROME_{peer.upper()}_ADDRESS": settings.address_of(peer) for peer in _PEERS}
+        return Launch(
+            name=job.name,
+            command=settings.trainer_command if is_training else settings.referee_command,
+            environment={**settings.worker_environment, **peers, "ELODROME_JOB_TOKEN": token},
+        )
+
+    async def _interrupt_silent_scripts(self) -> None:
+        """Mark EXTERNAL runs as interrupted whose script has not been heard of."""
+        silent = select(Run.id).where(
+            Run.type == RunType.EXTERNAL,
+            Run.state == RunState.RUNNING,
+            Run.silent_after_time < server_now(),
+        )
+        async with self._sessions() as session:
+            run_ids = list(await session.scalars(silent))
+        for run_id in run_ids:
+            async with self._sessions.begin() as session:
+                run, now = await lock_run(session, run_id)
+                if run.state is RunState.RUNNING and (run.silent_after_time or now) < now:
+                    error = f"nothing was heard for {self._settings.external_expiry_s:g} s"
+                    outcome = JobOutcome.LEASE_EXPIRED
+                    await lifecycle.enter(
+                        session, run, RunState.INTERRUPTED, now=now, reason=outcome, error=error
+                    )

@@ -1,0 +1,62 @@
+"""Reading runs as their callers may see them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select
+
+from kit import errors, parse
+from kit.auth import principal
+from services.executor.models.metric import MetricSeries
+from services.executor.models.run import Run, current_time, lock_run, queue_positions
+from services.executor.states import RunState
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from elodrome.executor.v1 import run_pb2
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+
+async def visible_run(session: AsyncSession, run_id: str, *, field: str = "id") -> Run:
+    """Return a run of the caller; raise NOT_FOUND when there is none or it is somebody else's."""
+    run = await session.get(Run, parse.uuid(run_id, field))
+    if run is None or not principal().owns(run.owner_id):
+        raise errors.not_found("run", run_id)
+    return run
+
+
+async def locked_run(
+    session: AsyncSession, run_id: str, *, field: str = "id"
+) -> tuple[Run, datetime]:
+    """Lock a run of the caller; return it with the database's time, or raise NOT_FOUND."""
+    run, now = await lock_run(session, parse.uuid(run_id, field))
+    if not principal().owns(run.owner_id):
+        raise errors.not_found("run", run_id)
+    return run, now
+
+
+async def show(session: AsyncSession, run: Run) -> run_pb2.Run:
+    """Return a run with its latest metrics and its place in the queue."""
+    return (await show_all(session, [run]))[0]
+
+
+async def show_all(session: AsyncSession, runs: Sequence[Run]) -> list[run_pb2.Run]:
+    """Return runs with their latest metrics and their places in the queue."""
+    await session.flush()
+    now = await current_time(session)
+    latest: dict[str, dict[str, float]] = {}
+    query = select(MetricSeries.run_id, MetricSeries.name, MetricSeries.last_value)
+    query = query.where(MetricSeries.run_id.in_([run.id for run in runs]))
+    for run_id, name, value in await session.execute(query):
+        latest.setdefault(run_id, {})[name] = value
+    is_any_queued = any(run.state is RunState.PENDING for run in runs)
+    places = await queue_positions(session) if is_any_queued else {}
+    return [
+        run.to_proto(
+            now, latest_metrics=latest.get(run.id, {}), queue_position=places.get(run.id, 0)
+        )
+        for run in runs
+    ]

@@ -1,0 +1,159 @@
+"""The state machines of runs and jobs: the only place that says which moves exist."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from elodrome.executor.v1 import run_pb2
+
+from kit.states import Machine
+
+
+class RunType(StrEnum):
+    """What a run executes."""
+
+    TRAINING = "TRAINING"
+    EVALUATION = "EVALUATION"
+    TESTING = "TESTING"
+    EXTERNAL = "EXTERNAL"
+
+    def to_proto(self) -> run_pb2.RunType:
+        """Return the value on the wire."""
+        return run_pb2.RunType.Value(f"RUN_TYPE_{self}")
+
+
+class RunState(StrEnum):
+    """Where a run stands."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    PAUSED = "PAUSED"
+    INTERRUPTED = "INTERRUPTED"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    STOPPED = "STOPPED"
+
+    def to_proto(self) -> run_pb2.RunState:
+        """Return the value on the wire."""
+        return run_pb2.RunState.Value(f"RUN_STATE_{self}")
+
+
+class JobState(StrEnum):
+    """Where one attempt stands."""
+
+    PENDING = "PENDING"
+    STARTING = "STARTING"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    LOST = "LOST"
+    STOPPED = "STOPPED"
+
+    def to_proto(self) -> run_pb2.JobState:
+        """Return the value on the wire."""
+        return run_pb2.JobState.Value(f"JOB_STATE_{self}")
+
+
+class JobOutcome(StrEnum):
+    """Why an attempt ended."""
+
+    COMPLETED = "COMPLETED"
+    USER_ERROR = "USER_ERROR"
+    CRASH = "CRASH"
+    OUT_OF_MEMORY = "OUT_OF_MEMORY"
+    TIME_LIMIT = "TIME_LIMIT"
+    LEASE_EXPIRED = "LEASE_EXPIRED"
+    VANISHED = "VANISHED"
+    FENCED = "FENCED"
+    REQUESTED = "REQUESTED"
+    PLATFORM = "PLATFORM"
+
+    def to_proto(self) -> run_pb2.JobOutcome:
+        """Return the value on the wire."""
+        return run_pb2.JobOutcome.Value(f"JOB_OUTCOME_{self}")
+
+    @property
+    def job_state(self) -> JobState:
+        """The state in which a job with this outcome ends."""
+        return _JOB_STATES[self]
+
+
+_JOB_STATES = {
+    JobOutcome.COMPLETED: JobState.SUCCEEDED,
+    JobOutcome.USER_ERROR: JobState.FAILED,
+    JobOutcome.CRASH: JobState.FAILED,
+    JobOutcome.OUT_OF_MEMORY: JobState.FAILED,
+    JobOutcome.TIME_LIMIT: JobState.STOPPED,
+    JobOutcome.LEASE_EXPIRED: JobState.LOST,
+    JobOutcome.VANISHED: JobState.LOST,
+    JobOutcome.FENCED: JobState.LOST,
+    JobOutcome.REQUESTED: JobState.STOPPED,
+    JobOutcome.PLATFORM: JobState.FAILED,
+}
+
+RUN_MACHINE: Machine[RunState] = Machine(
+    "run",
+    {
+        RunState.PENDING: {
+            RunState.RUNNING,
+            RunState.PAUSED,
+            RunState.INTERRUPTED,
+            RunState.FAILED,
+            RunState.CANCELLED,
+            RunState.STOPPED,
+        },
+        RunState.RUNNING: {
+            RunState.PAUSED,
+            RunState.INTERRUPTED,
+            RunState.COMPLETED,
+            RunState.FAILED,
+            RunState.CANCELLED,
+            RunState.STOPPED,
+        },
+        RunState.INTERRUPTED: {
+            RunState.RUNNING,
+            RunState.PAUSED,
+            RunState.COMPLETED,
+            RunState.FAILED,
+            RunState.CANCELLED,
+            RunState.STOPPED,
+        },
+        RunState.PAUSED: {RunState.PENDING, RunState.CANCELLED, RunState.STOPPED},
+        RunState.FAILED: {RunState.PENDING},
+        RunState.STOPPED: {RunState.PENDING},
+        RunState.COMPLETED: set(),
+        RunState.CANCELLED: set(),
+    },
+)
+
+JOB_MACHINE: Machine[JobState] = Machine(
+    "job",
+    {
+        JobState.PENDING: {JobState.STARTING, JobState.STOPPED},
+        JobState.STARTING: {
+            JobState.RUNNING,
+            JobState.SUCCEEDED,
+            JobState.FAILED,
+            JobState.LOST,
+            JobState.STOPPED,
+        },
+        JobState.RUNNING: {
+            JobState.SUCCEEDED,
+            JobState.FAILED,
+            JobState.LOST,
+            JobState.STOPPED,
+        },
+        JobState.SUCCEEDED: set(),
+        JobState.FAILED: set(),
+        JobState.LOST: set(),
+        JobState.STOPPED: set(),
+    },
+)
+
+SETTLED = frozenset({RunState.COMPLETED, RunState.FAILED, RunState.CANCELLED, RunState.STOPPED})
+"""Run states in which nothing is at work and nothing is due."""
+AT_WORK = frozenset({JobState.STARTING, JobState.RUNNING})
+"""Job states that occupy a slot."""
+ACTIVE = AT_WORK | {JobState.PENDING}
+"""Job states before the end."""
