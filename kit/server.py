@@ -42,6 +42,7 @@ _DATABASE_WAIT_S = 300
 _HEALTH_POLL_S = 2
 _MAX_LOOP_BACKOFF_S = 30
 _STEADY_S = 60
+_STOP_LIMIT_S = 5
 _OPTIONS = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -142,7 +143,9 @@ async def running(
         port = server.add_insecure_port(f"{settings.bind_host}:{settings.grpc_port}")
         await server.start()
         loops = _background(context, parts, status)
-        tasks = [asyncio.create_task(keep_running(name, loop)) for name, loop in loops.items()]
+        tasks = [
+            asyncio.create_task(keep_running(name, loop), name=name) for name, loop in loops.items()
+        ]
         stack.push_async_callback(_stop, tasks)
         stack.push_async_callback(_drain, context, gate, status, server, grace_s)
         address = f"127.0.0.1:{port}"
@@ -298,6 +301,8 @@ async def keep_running(name: str, loop: Loop) -> None:
             await loop()
             logger.warning("loop_ended", loop=name)
         except Exception as error:
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                return  # nats-py answers a cancellation with an error of its own
             problem = db.problem(error)
             if problem is None:
                 logger.exception("loop_failed", loop=name, retry_s=backoff_s)
@@ -307,6 +312,11 @@ async def keep_running(name: str, loop: Loop) -> None:
             backoff_s = 0.5
         await asyncio.sleep(backoff_s)
         backoff_s = min(backoff_s * 2, _MAX_LOOP_BACKOFF_S)
+
+
+def _cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def _drain(
@@ -321,7 +331,9 @@ async def _drain(
 async def _stop(tasks: list[asyncio.Task[None]]) -> None:
     for task in tasks:
         task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    _, stuck = await asyncio.wait(tasks, timeout=_STOP_LIMIT_S)
+    if stuck:
+        logger.error("loops_stuck", loops=[task.get_name() for task in stuck])
 
 
 def main(settings_class: type[ServiceSettings], build: Build) -> None:
