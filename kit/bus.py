@@ -140,8 +140,9 @@ class Bus:
             closed.set()
 
         async def on_disconnected() -> None:
-            self._mark(up=False)
-            log.warning("bus_disconnected")
+            if self._client is not None:
+                self._mark(up=False)
+                log.warning("bus_disconnected")
 
         async def on_reconnected() -> None:
             self._mark(up=True)

@@ -314,11 +314,6 @@ async def keep_running(name: str, loop: Loop) -> None:
         backoff_s = min(backoff_s * 2, _MAX_LOOP_BACKOFF_S)
 
 
-def _cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
 async def _drain(
     context: Context, gate: Gate, status: _Health, server: grpc.aio.Server, grace_s: float
 ) -> None:
