@@ -91,7 +91,7 @@ class Install:
 
 def home_directory(environment: Mapping[str, str]) -> Path:
     """Return the directory of the install that the environment means, `.elodrome` by default."""
-    return Path(environment.get("ELODROME_HOME") or ".elodrome").absolute()
+    return Path(environment.get("ELODROME_HOME") or ".elodrome").resolve()
 
 
 def load(home: Path) -> Install | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from typing import TYPE_CHECKING
 
@@ -38,18 +39,39 @@ def end(home: Path) -> list[str]:
 
 
 def end_workers(home: Path) -> None:
-    """Ask the workers of an install to save and stop, then kill what is left of them."""
+    """Ask the workers of an install to save and stop, then kill what is left of them.
+
+    Only a worker itself is asked: the games it plays have to live until it has saved.
+    """
     process.end(workers(home), grace_s=_WORKER_GRACE_S)
+    process.end(_working(home), first=signal.SIGKILL)
 
 
 def workers(home: Path) -> list[Identity]:
-    """Return the trainers and referees that work in a directory of this install."""
+    """Return the trainers and referees of this install, without the games they play.
+
+    The executor starts each in a session of its own, under a shell that leads it.
+    """
+    return [identity for identity in _working(home) if _is_led_by_its_parent(identity)]
+
+
+def _is_led_by_its_parent(identity: Identity) -> bool:
+    running = identity.process()
+    try:
+        return running is not None and running.ppid() == os.getsid(identity.pid)
+    except (psutil.NoSuchProcess, ProcessLookupError):
+        return False
+
+
+def _working(home: Path) -> list[Identity]:
+    """Return every process that works in a directory of this install."""
+    inside = f"{home.resolve()}/"
     found = []
     for candidate in psutil.process_iter():
         try:
             directory = candidate.environ().get("ELODROME_WORK_DIR", "")
+            if directory.startswith(inside):
+                found.append(Identity(candidate.pid, candidate.create_time()))
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
-        if directory.startswith(f"{home}/"):
-            found.append(Identity(candidate.pid, candidate.create_time()))
     return found
