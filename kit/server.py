@@ -108,6 +108,8 @@ class Parts:
     loops: dict[str, Loop] = field(default_factory=dict)
     consumers: list[Consumer] = field(default_factory=list)
     close: Callable[[], Awaitable[None]] | None = None
+    drain: Callable[[], Awaitable[None]] | None = None
+    """Called first when the service was told to end, while its RPCs still answer."""
 
 
 @dataclass
@@ -148,6 +150,8 @@ async def running(
         ]
         stack.push_async_callback(_stop, tasks)
         stack.push_async_callback(_drain, context, gate, status, server, grace_s)
+        if parts.drain is not None:
+            stack.push_async_callback(parts.drain)
         address = f"127.0.0.1:{port}"
         channel = await stack.enter_async_context(open_channel(address))
         await status.up()

@@ -36,6 +36,8 @@ API_POLICY: Headers = [
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"cache-control", b"no-store"),
 ]
+ABORT = "elodrome.abort"
+"""The ASGI extension of our server that breaks a connection."""
 _HSTS = (b"strict-transport-security", b"max-age=31536000")
 _JSON = (b"content-type", b"application/json")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,80}")
@@ -173,6 +175,11 @@ class Exchange:
         """Return once the caller has closed the connection."""
         while (await self.receive())["type"] != "http.disconnect":
             pass
+
+    def abort(self) -> None:
+        """Break the connection at once, whatever still waits to be sent."""
+        if abort := self.scope.get("extensions", {}).get(ABORT):
+            abort()
 
     async def begin(self, status: int, headers: Headers) -> None:
         """Send status and headers; the body follows in pieces."""

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import grpc
 import orjson
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from kit import errors
 
@@ -34,7 +32,6 @@ STATUS = {
 }
 """HTTP status by gRPC status; every other is 500. The refusal's metadata may say otherwise."""
 
-DATABASE_ERRORS = (OperationalError, PoolTimeoutError)
 _INTERNAL = 500
 _RANGE_NOT_SATISFIABLE = 416
 
@@ -78,9 +75,17 @@ def render(error: RpcError, request_id: str) -> tuple[int, bytes, Headers]:
     return status, orjson.dumps(payload(error, request_id)), headers
 
 
-def database_unavailable() -> RpcError:
-    """Say that the gateway's own database does not answer."""
-    return errors.unavailable("the database does not answer", reason="DATABASE_UNAVAILABLE")
+def from_backend(error: grpc.aio.AioRpcError, backend: str) -> RpcError:
+    """Read the refusal out of a failed call; what gRPC says of the network stays inside."""
+    refused = errors.from_call(error)
+    if refused.reason != error.code().name:
+        return refused
+    if refused.code is grpc.StatusCode.UNAVAILABLE:
+        message = f"the {backend} service does not answer"
+        return errors.unavailable(message, reason="SERVICE_UNAVAILABLE", service=backend)
+    if refused.code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return errors.deadline_exceeded(f"the {backend} service took longer than it may")
+    return refused
 
 
 def refusal(status: int, message: str, *, reason: str, code: grpc.StatusCode) -> RpcError:

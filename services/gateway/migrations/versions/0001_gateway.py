@@ -82,9 +82,7 @@ def _create_credentials() -> None:
         sa.Column(
             "sign_in_id",
             sa.Uuid(),
-            sa.ForeignKey(
-                "sign_ins.id", name="fk_refresh_tokens_sign_in_id", ondelete="CASCADE"
-            ),
+            sa.ForeignKey("sign_ins.id", name="fk_refresh_tokens_sign_in_id", ondelete="CASCADE"),
             nullable=False,
         ),
         sa.Column("create_time", _MOMENT, server_default=_NOW, nullable=False),
