@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import partial
 
 from elodrome.registry.v1 import events_pb2
+
 from kit.bus import Consumer
 from kit.server import Context, Parts, main
-
 from services.sessions.opponents import remember_promotion
 from services.sessions.reaper import reap_forever
 from services.sessions.servicer import SessionService

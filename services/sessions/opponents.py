@@ -16,7 +16,7 @@ from elodrome.registry.v1 import (
 )
 from elodrome.sessions.v1 import session_pb2
 from sqlalchemy import select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 
 from kit import errors
 from services.sessions.model import KnownPromotion, Session
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
     from elodrome.registry.v1 import events_pb2
-    from kit.server import Context
     from sqlalchemy.ext.asyncio import AsyncSession
 
     from kit.auth import Principal
+    from kit.server import Context
 
 STABLE = "stable"
 REGISTRY_TIMEOUT_S = 3
@@ -55,9 +55,8 @@ async def choose_opponent(context: Context, wish: Wish, caller: Principal) -> se
     try:
         return await _ask_registry(context, wish, caller)
     except grpc.aio.AioRpcError as error:
-        refusal = errors.from_call(error)
-        if refusal.code not in _ANSWERS_NOT:
-            raise refusal from error
+        if error.code() not in _ANSWERS_NOT:
+            raise
     async with context.sessions() as db:
         opponent = await _last_heard_of(db, wish, caller)
     if opponent is None:
@@ -208,7 +207,7 @@ async def _last_heard_of(
         select(KnownPromotion, Session.styles)
         .join(Session, Session.model_id == KnownPromotion.model_id)
         .where(Session.owner_id == caller.user_id)
-        .distinct(KnownPromotion.model_id)
+        .ext(distinct_on(KnownPromotion.model_id))
         .order_by(KnownPromotion.model_id, Session.create_time.desc())
     )
     if wish.model_id:

@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from grpc.aio import ServicerContext
-    from kit.server import Context
     from sqlalchemy.ext.asyncio import AsyncSession
 
+    from kit.server import Context
     from services.sessions.settings import SessionsSettings
 
 DEFAULT_DIFFICULTY = 5

@@ -109,6 +109,7 @@ class SessionServiceServicer:
         out of range; the violation names it.
         * `INVALID_ARGUMENT` / `PAYLOAD_TOO_LARGE`: the payload has more than 4,096 bytes.
         * `NOT_FOUND` / `SESSION_NOT_FOUND`: the caller has no such session.
+        * `PERMISSION_DENIED` / `NOT_THE_PLAYER`: staff may look on; only the player records.
         * `FAILED_PRECONDITION` / `SESSION_OVER`: the session is ENDED or ABANDONED.
         * `FAILED_PRECONDITION` / `EVENT_LIMIT_REACHED`: the session holds as many events as it may.
         * `ALREADY_EXISTS` / `EVENT_ID_REUSED`: `event_id` belongs to another event.
