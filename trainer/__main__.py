@@ -12,7 +12,6 @@ import sys
 import threading
 from contextlib import ExitStack
 
-import torch
 from elodrome.executor.v1 import run_pb2
 from google.protobuf import json_format
 
@@ -85,9 +84,6 @@ def main() -> int:
     logging.basicConfig(
         level=logging.INFO, stream=sys.stdout, format="%(levelname)s %(name)s: %(message)s"
     )
-    # The learner keeps one core busy and the games another. More threads would also make results
-    # depend on how many cores a machine has.
-    torch.set_num_threads(1)
     try:
         with ExitStack() as channels:
             attempt = Attempt(platform.Surroundings.from_environment(), channels)

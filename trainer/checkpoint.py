@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from trainer import failpoint
@@ -63,7 +63,7 @@ def write(path: Path, manifest: Manifest, tensors: Mapping[str, NDArray[np.gener
     The same content gives the same bytes. Returns their SHA-256 in hex.
     """
     text = json.dumps(asdict(manifest), sort_keys=True, allow_nan=False)
-    contiguous = {name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}
+    contiguous = {name: np.asarray(tensors[name], order="C") for name in sorted(tensors)}
     content = save(contiguous, metadata={"manifest": text})
     temporary = path.with_suffix(".tmp")
     with temporary.open("wb") as file:
@@ -83,7 +83,7 @@ def read_manifest(path: Path) -> Manifest:
     try:
         with safe_open(path, framework="numpy") as file:
             entries = json.loads((file.metadata() or {})["manifest"])
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"{path.name} is not a checkpoint: {error}") from error
     if entries.get("format_version") != FORMAT_VERSION:
         version = entries.get("format_version")

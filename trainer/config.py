@@ -101,15 +101,15 @@ class Config:
     games: int = _setting(Integer(1, 16), 4, "Games played side by side.")
     batch_size: int = _setting(Integer(1, 4096), 32, "Transitions per update.")
     learning_rate: float = _setting(
-        Number(0, 1, open_minimum=True), 5e-4, "Step size of the Adam optimizer."
+        Number(0, 1, open_minimum=True), 3e-4, "Step size of the Adam optimizer."
     )
     gamma: float = _setting(Number(0, 1), 0.99, "Discount per step.")
-    n_step: int = _setting(Integer(1, 32), 3, "Rewards summed before the value is estimated.")
+    n_step: int = _setting(Integer(1, 32), 5, "Rewards summed before the value is estimated.")
     reward_scale: float = _setting(
         Number(0, 1e6, open_minimum=True), 0.01, "Factor on every reward the learner sees."
     )
     replay_capacity: int = _setting(
-        Integer(256, 2_000_000), 20_000, "Steps of all games together that the replay holds."
+        Integer(256, 2_000_000), 10_000, "Steps of all games together that the replay holds."
     )
     persist_replay: bool = _setting(
         Flag(), default=True, meaning="Keep the replay in checkpoints, so that a resume is exact."
@@ -124,9 +124,9 @@ class Config:
         Integer(0, 10_000_000_000), 1_000, "Step up to which every action is random."
     )
     stop_decay: int = _setting(
-        Integer(1, 10_000_000_000), 10_000, "Step from which epsilon is final_decay."
+        Integer(1, 10_000_000_000), 8_000, "Step from which epsilon is final_decay."
     )
-    final_decay: float = _setting(Number(0, 1), 0.05, "Share of random actions in the end.")
+    final_decay: float = _setting(Number(0, 1), 0.02, "Share of random actions in the end.")
 
     metrics_interval: int = _setting(
         Integer(1, 1_000_000), 50, "Iterations between two points of every metric."

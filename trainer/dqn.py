@@ -119,10 +119,13 @@ class Learner:
         """Take over what a checkpoint holds."""
         self.network.load_state_dict(_tensors(checkpoint.read_group(path, "network")))
         self.target.load_state_dict(_tensors(checkpoint.read_group(path, "target")))
+        parameters = list(self.network.parameters())
         entries: dict[int, dict[str, Tensor]] = defaultdict(dict)
         for key, tensor in _tensors(checkpoint.read_group(path, "optimizer")).items():
             index, _, name = key.partition(".")
-            entries[int(index)][name] = tensor
+            # The fused optimizer walks memory: a moment must lie there as its weights do.
+            like = parameters[int(index)].detach() if tensor.dim() else tensor
+            entries[int(index)][name] = torch.empty_like(like).copy_(tensor)
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": dict(entries), "param_groups": groups})
 

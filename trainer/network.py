@@ -5,6 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+# One thread is the fastest beside games that need the other cores, and it makes results the same
+# on machines of more or fewer cores.
+torch.set_num_threads(1)
+
 
 class QNetwork(nn.Module):
     """Two convolutions over the stacked frames, then a dueling head (Wang et al., 2016).

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import vizdoom
+
+from games.doom.environment import VARIABLES, DoomGame
+from games.doom.observation import ObservationOptions
+from games.doom.rewards import RewardWeights
+from tests.waiting import eventually_sync
+
+ROOT = Path(__file__).parents[2]
+
+
+def play(game: DoomGame, seed: int, decisions: int = 40) -> list[tuple]:
+    """Play one episode at random, as decided by its seed, or the beginning of it."""
+    choose = random.Random(seed)
+    record: list[tuple] = [(game.new_episode(seed).tobytes(),)]
+    for _ in range(decisions):
+        outcome = game.make_action(choose.randrange(game.action_count))
+        shown = b"" if outcome.observation is None else outcome.observation.tobytes()
+        record.append((shown, outcome.reward, outcome.ended, outcome.cut))
+        if outcome.ended:
+            break
+    return record
+
+
+@pytest.mark.parametrize("scenario", ["basic", "health_gathering", "deathmatch"])
+def test_random_player_plays_three_episodes(scenario: str) -> None:
+    with DoomGame(scenario, ObservationOptions()) as game:
+        episodes = [play(game, seed, decisions=30) for seed in range(3)]
+        assert all(len(episode) > 1 for episode in episodes)
+        assert episodes[0] != episodes[1]
+        assert [play(game, seed, decisions=30) for seed in range(3)] == episodes
+
+
+def test_two_games_of_one_seed_are_the_same_game() -> None:
+    with DoomGame("basic", ObservationOptions()) as first:
+        play(first, 1)
+        expected = play(first, 2)
+    with DoomGame("basic", ObservationOptions()) as second:
+        assert play(second, 2) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "shape"),
+    [
+        (ObservationOptions(), (4, 36, 64)),
+        (ObservationOptions(height=60, width=108), (4, 60, 108)),
+        (ObservationOptions(height=200, width=300, history=1), (1, 200, 300)),
+        (ObservationOptions(color="rgb", history=2), (6, 36, 64)),
+        (ObservationOptions(depth=True, labels=True, automap=True, history=1), (4, 36, 64)),
+        (ObservationOptions(color="rgb", depth=True, history=3), (12, 36, 64)),
+    ],
+)
+def test_every_option_changes_the_declared_space_and_the_array(
+    options: ObservationOptions, shape: tuple[int, int, int]
+) -> None:
+    with DoomGame("basic", options) as game:
+        first = game.new_episode(0)
+        second = game.make_action(1).observation
+    assert game.observation_space.shape == first.shape == shape
+    assert second is not None
+    assert second.shape == shape
+    assert second.dtype == np.uint8
+    assert first.any()
+
+
+def test_history_begins_with_the_first_frame_and_moves_on() -> None:
+    with DoomGame("basic", ObservationOptions(history=3)) as game:
+        first = game.new_episode(0)
+        second = game.make_action(1).observation
+    assert all(np.array_equal(older, newer) for older, newer in pairwise(first))
+    assert second is not None
+    assert np.array_equal(second[:2], first[1:])
+    assert not np.array_equal(second[2], first[2])
+
+
+def test_frame_skip_decides_how_long_a_decision_lasts() -> None:
+    with DoomGame("basic", ObservationOptions(frame_skip=10)) as game:
+        game.new_episode(0)
+        before = game.get_state()
+        outcome = game.make_action(1)
+        after = game.get_state()
+    assert outcome.reward == -10
+    assert before is not None
+    assert after is not None
+    assert after.tic - before.tic == 10
+
+
+def test_episode_that_ran_out_of_time_is_cut() -> None:
+    with DoomGame("basic", ObservationOptions(frame_skip=30)) as game:
+        game.new_episode(0)
+        outcomes = [game.make_action(1) for _ in range(10)]
+        assert game.is_episode_finished()
+        assert game.get_state() is None
+        assert game.total_reward == sum(outcome.reward for outcome in outcomes) == -300
+    assert [(outcome.ended, outcome.cut) for outcome in outcomes[-2:]] == [
+        (False, False),
+        (True, True),
+    ]
+    assert outcomes[-1].observation is None
+
+
+def test_variables_match_the_engine() -> None:
+    with DoomGame("deathmatch", ObservationOptions()) as game:
+        play(game, 3, decisions=20)
+        variables = game.variables
+        read = game._engine.get_game_variable
+        assert variables == {name: read(getattr(vizdoom.GameVariable, name)) for name in VARIABLES}
+    assert variables["HEALTH"] > 0
+    assert (variables["POSITION_X"], variables["POSITION_Y"]) != (0.0, 0.0)
+
+
+def test_shaped_reward_is_added_to_the_game_but_not_to_its_score() -> None:
+    weights = RewardWeights(use_ammo=-3.0)
+    options = ObservationOptions(frame_skip=8)
+    with DoomGame("basic", options, action_combinations="attack", reward_weights=weights) as game:
+        game.new_episode(0)
+        outcomes = [game.make_action(0) for _ in range(3)]
+        shots = sum(event.kind == "use_ammo" for outcome in outcomes for event in outcome.events)
+        assert shots > 0
+        total = sum(outcome.reward for outcome in outcomes)
+        assert total == pytest.approx(game.total_reward - 3.0 * shots)
+
+
+def test_engine_dies_with_a_killed_player() -> None:
+    code = (
+        "import os, signal, vizdoom\n"
+        "from games.doom.environment import DoomGame\n"
+        "from games.doom.observation import ObservationOptions\n"
+        "game = DoomGame('basic', ObservationOptions())\n"
+        "game.start()\n"
+        "print(game._directory.name, flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == -signal.SIGKILL
+    directory = done.stdout.strip()
+
+    eventually_sync(lambda: not engines_in(directory), within_s=10)
+
+
+def engines_in(directory: str) -> list[str]:
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if str((process / "cwd").readlink()) == directory:
+                found.append(process.name)
+        except OSError:
+            continue
+    return found
