@@ -8,7 +8,7 @@ import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import func, literal, select, tuple_
 
 from kit import errors, parse
 
@@ -56,7 +56,9 @@ async def list_page(
     total = await session.scalar(select(func.count()).select_from(query.subquery()))
     column = model.create_time if by is None else by
     if request.page_token:
-        after = tuple_(*_decode(request.page_token, fingerprint))
+        value, row_id = _decode(request.page_token, fingerprint)
+        # Compared as what the columns are: Postgres finds no order between a UUID and a text.
+        after = tuple_(literal(value, column.type), literal(row_id, model.id.type))
         position = tuple_(column, model.id)
         query = query.where(position < after if descending else position > after)
     keys = [key.desc() if descending else key.asc() for key in (column, model.id)]

@@ -112,16 +112,18 @@ def mapping(value: Struct, field: str, *, max_bytes: int = 65536) -> dict[str, A
         document = MessageToDict(value)
     except ValueError as error:
         raise errors.invalid_argument(field, "must hold finite numbers only") from error
-    return {key: _json(item, f"{field}.{key}") for key, item in document.items()}
+    return _json(document, field)
 
 
 def _json(value: Any, field: str) -> Any:  # noqa: ANN401 - JSON is any of its types
     if isinstance(value, dict):
-        return {key: _json(item, f"{field}.{key}") for key, item in value.items()}
+        return {
+            _json(key, f"{field} key"): _json(item, f"{field}.{key}") for key, item in value.items()
+        }
     if isinstance(value, list):
         return [_json(item, f"{field}[{index}]") for index, item in enumerate(value)]
     if isinstance(value, str) and "\x00" in value:
-        raise errors.invalid_argument(field, "must not hold control characters")
+        raise errors.invalid_argument(field, "must not hold NUL characters")
     if isinstance(value, float) and value.is_integer() and abs(value) <= _SAFE_INTEGER:
         return int(value)
     return value
