@@ -80,7 +80,7 @@ async def _ask_one(ask: Callable[[], Awaitable[None]]) -> dict[str, Any]:
         async with asyncio.timeout(_LIMIT_S):
             await ask()
     except grpc.aio.AioRpcError as raised:
-        error = f"{raised.code().name}: {raised.details()}"
+        error = raised.code().name
     except TimeoutError:
         error = f"no answer in {_LIMIT_S:g} s"
     except Exception as raised:  # noqa: BLE001 - whatever it is, the dependency is not usable
