@@ -45,14 +45,20 @@ class Meter:
         self._title = title
         self._task = progress.add_task(title, total=_DONE_PERCENT, figures="") if progress else None
         self._printed = 0.0
+        self._percent = 0.0
 
     def update(self, percent: float, figures: str) -> None:
         """Show how far it is, 0 to 100, and the figures of the moment."""
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=percent, figures=figures)
-        elif percent >= _DONE_PERCENT or time.monotonic() - self._printed >= _LINE_EVERY_S:
-            self._printed = time.monotonic()
+        elif self._is_due(percent):
+            self._printed, self._percent = time.monotonic(), percent
             self._display.line(f"   {self._title} {percent:3.0f} %  {figures}")
+
+    def _is_due(self, percent: float) -> bool:
+        """Tell whether a line is worth printing: some time has passed, or it is just done."""
+        is_done = percent >= _DONE_PERCENT > self._percent
+        return is_done or time.monotonic() - self._printed >= _LINE_EVERY_S
 
 
 class Display:
