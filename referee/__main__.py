@@ -177,7 +177,8 @@ def _report(attempt: Attempt) -> int:
     except (platform.FencedError, platform.UnreachableError):
         raise
     except EndedError as error:
-        outcome, reason, code = run_pb2.JOB_OUTCOME_REQUESTED, str(error), DONE
+        # Not worth another attempt, and the evaluator knows already.
+        outcome, reason, code = run_pb2.JOB_OUTCOME_USER_ERROR, str(error), BAD_INPUT
     except (ConfigError, CheckpointError) as error:
         attempt.fail(str(error))
         outcome, reason, code = run_pb2.JOB_OUTCOME_USER_ERROR, str(error), BAD_INPUT

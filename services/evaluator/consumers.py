@@ -121,7 +121,7 @@ async def _evaluate_where(
         .where(or_(Suite.auto_everyone, Suite.owner_id == checkpoint.owner_id))
     )
     place = (checkpoint.game, checkpoint.scenario)
-    for suite, version in (await session.execute(query)).tuples():
+    for suite, version in await session.execute(query):
         places = {(row["game"], row["scenario"]) for row in version.scenarios}
         if place in places and wanted(suite):
             await start(

@@ -23,6 +23,7 @@ _CANCELLED = (run_pb2.RUN_STATE_CANCELLED, run_pb2.RUN_STATE_STOPPED)
 
 async def complete(session: AsyncSession, evaluation: Evaluation) -> None:
     """End a locked evaluation with its results; EPISODES_MISSING where some are not recorded."""
+    evaluation.check_recorded()
     version = await session.get_one(SuiteVersion, evaluation.suite_version_id)
     episodes = await played(session, evaluation)
     scenarios = [row["scenario"] for row in version.scenarios]

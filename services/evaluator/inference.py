@@ -195,12 +195,22 @@ def _bca(
 
 def _acceleration(samples: list[Values]) -> float:
     """Skewness of the influence of each value, by the jackknife, which is exact for means."""
-    cubes, squares = 0.0, 0.0
-    for sample in samples:
-        center, count = mean(sample), len(sample)
-        cubes += math.fsum((value - center) ** 3 for value in sample) / count**3
-        squares += math.fsum((value - center) ** 2 for value in sample) / count**2
-    return cubes / (6 * squares**1.5) if squares > 0 else 0.0
+    centers = [mean(sample) for sample in samples]
+    centered = [
+        [value - center for value in sample]
+        for sample, center in zip(samples, centers, strict=True)
+    ]
+    # In units of the largest, or else cubes of small numbers would vanish.
+    unit = max(abs(value) for sample in centered for value in sample)
+    if unit == 0:
+        return 0.0
+    cubes = math.fsum(
+        math.fsum((value / unit) ** 3 for value in sample) / len(sample) ** 3 for sample in centered
+    )
+    squares = math.fsum(
+        math.fsum((value / unit) ** 2 for value in sample) / len(sample) ** 2 for sample in centered
+    )
+    return cubes / (6 * squares**1.5)
 
 
 def _resampled_mean(values: Values, draw: Callable[[], float]) -> float:

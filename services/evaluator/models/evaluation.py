@@ -45,6 +45,8 @@ class Trigger(StrEnum):
     RERUN = "RERUN"
 
 
+MAX_VALUE = 1e12
+"""Largest size of a metric's value."""
 ACTIVE = (State.PENDING, State.RUNNING)
 _ENDS = {State.COMPLETED, State.FAILED, State.CANCELLED}
 MOVES: Machine[State] = Machine(
@@ -164,8 +166,8 @@ class Evaluation(Base):
             self.episodes_done += stored
             self.revision += 1
 
-    def complete(self, results: dict[str, Any], now: datetime) -> None:
-        """End with results; every episode must be recorded."""
+    def check_recorded(self) -> None:
+        """Refuse to end while episodes are missing."""
         if self.episodes_done < self.episodes_total:
             raise errors.failed_precondition(
                 f"{self.episodes_done} of {self.episodes_total} episodes are recorded",
@@ -173,6 +175,10 @@ class Evaluation(Base):
                 episodes_done=self.episodes_done,
                 episodes_total=self.episodes_total,
             )
+
+    def complete(self, results: dict[str, Any], now: datetime) -> None:
+        """End with results; every episode must be recorded."""
+        self.check_recorded()
         self._end(State.COMPLETED, now, "")
         self.results = results
 
@@ -305,11 +311,13 @@ def _scenario_result(row: dict[str, Any]) -> evaluation_pb2.ScenarioResult:
 def finite(values: dict[str, float]) -> dict[str, float]:
     """Return the values with -0.0 as 0.0, which JSON in Postgres cannot tell apart.
 
-    Raises INVALID_ARGUMENT for one that is not finite.
+    Raises INVALID_ARGUMENT for one that is not finite or too large to be squared safely.
     """
     for name, value in values.items():
-        if not math.isfinite(value):
-            raise errors.invalid_argument(f"metrics.{name}", "must be finite")
+        if not math.isfinite(value) or abs(value) > MAX_VALUE:
+            raise errors.invalid_argument(
+                f"metrics.{name}", f"must be finite and at most {MAX_VALUE:g} in size"
+            )
     return {name: value + 0.0 for name, value in values.items()}
 
 
