@@ -166,6 +166,7 @@ class Relay:
         sent: list[dict[str, object]] = []
         try:
             for row in rows:
+                failpoint.hit("outbox.before_publish")
                 sequence = await self._publisher.publish(
                     row.subject, row.payload, event_id=row.id, request_id=row.request_id
                 )

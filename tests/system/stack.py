@@ -10,6 +10,7 @@ import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import httpx
 import psycopg
 from psycopg.rows import dict_row
@@ -126,15 +127,24 @@ class Stack:
 
         return eventually_sync(replacement, within_s)
 
-    def arm(self, name: str, failpoint: str) -> None:
-        """Restart a service with a fail point, such as `outbox.published:kill@1`, set.
+    def arm(self, name: str, **variables: str) -> None:
+        """Restart a service with variables set, such as ELODROME_FAILPOINT.
 
-        The fail point is forgotten again, so that the restart after it is an ordinary one.
+        They are forgotten again, so that the restart after it is an ordinary one.
         """
+        self.configure(name, **variables)
+        (self.home / "environment" / f"{name}.env").unlink()
+
+    def configure(self, name: str, **variables: str) -> None:
+        """Restart a service with variables set, for this and every later start."""
         path = self.home / "environment" / f"{name}.env"
-        path.write_text(f"ELODROME_FAILPOINT={failpoint}\n", encoding="utf-8")
+        lines = [f"{variable}={value}\n" for variable, value in variables.items()]
+        path.write_text("".join(lines), encoding="utf-8")
+        self.restart(name)
+
+    def restart(self, name: str) -> None:
+        """End a service in an orderly way and return once its successor is ready."""
         self.wait_replaced(name, self.kill(name, signal.SIGTERM))
-        path.unlink()
 
     def workers(self) -> list[psutil.Process]:
         """Return the processes of running trainers and referees."""
@@ -144,6 +154,10 @@ class Stack:
     def log(self, name: str) -> str:
         """Return the whole log of a program."""
         return (self.home / "logs" / f"{name}.log").read_text(encoding="utf-8", errors="replace")
+
+    def channel(self, service: str) -> grpc.Channel:
+        """Return a channel straight to a service."""
+        return grpc.insecure_channel(f"127.0.0.1:{self.install.ports[service]}")
 
     # -- data -------------------------------------------------------------------------------
 

@@ -1,0 +1,189 @@
+"""Workers that are killed, paused and doubled: the run ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from elodrome.executor.v1.metric_service_pb2 import AppendRequest
+from elodrome.executor.v1.metric_service_pb2_grpc import MetricServiceStub
+from elodrome.registry.v1.checkpoint_service_pb2 import ClaimRunRequest, UploadCheckpointRequest
+from elodrome.registry.v1.checkpoint_service_pb2_grpc import CheckpointServiceStub
+
+from kit import errors
+from tests.system import training
+from tests.tokens import Tokens
+from tests.waiting import eventually_sync
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import httpx
+    import psutil
+
+    from tests.system.stack import Stack
+
+FENCED = 79
+
+
+@pytest.fixture(scope="module")
+def undisturbed(stack: Stack) -> dict[str, Any]:
+    """What the small run amounts to when nothing happens to it."""
+    client = stack.admin()
+    run_id = training.start(client)
+    assert training.settled(client, run_id)["state"] == "COMPLETED"
+    found = training.result(client, run_id)
+    assert len(found["digests"]) == 6
+    assert {"loss", "return"} <= found["curves"].keys()
+    return found
+
+
+# F01
+@pytest.mark.parametrize(
+    "failpoint",
+    [
+        # The fourth of six: the next attempt meets the point three times at most.
+        "mid-checkpoint-write:kill@4",
+        "after-upload-before-commit:kill@4",
+        "after-metrics-before-ack:kill@9",
+    ],
+)
+def test_killed_worker_resumes_to_the_same_result(
+    stack: Stack, undisturbed: dict[str, Any], failpoint: str
+) -> None:
+    stack.arm("executor", ELODROME_WORKER_ENVIRONMENT=json.dumps({"ELODROME_FAILPOINT": failpoint}))
+    client = stack.admin()
+    run_id = training.start(client, max_retries=5)
+    # Workers that start from here on live.
+    eventually_sync(lambda: len(training.jobs(client, run_id)) > 1, 90)
+    stack.restart("executor")
+    run = training.settled(client, run_id)
+    assert run["state"] == "COMPLETED", run["last_error"]
+    assert run["attempt"] >= 2
+    assert training.jobs(client, run_id)[0]["state"] in {"FAILED", "LOST"}
+    assert training.result(client, run_id) == undisturbed
+
+
+# F05
+def test_paused_worker_is_fenced_and_its_late_writes_are_refused(
+    stack: Stack, undisturbed: dict[str, Any]
+) -> None:
+    client = stack.admin()
+    run_id = training.start(client, max_retries=5)
+    training.reached(client, run_id, 150)
+    sleeper = _worker(stack, run_id, client)
+    sleeper.send_signal(signal.SIGSTOP)
+    eventually_sync(lambda: training.get(client, run_id)["attempt"] == 2, 60)
+    training.reached(client, run_id, 150)
+    first = training.jobs(client, run_id)[0]
+    assert (first["state"], first["outcome"]) == ("LOST", "LEASE_EXPIRED")
+    for write in (_claim, _upload, _append):
+        assert _refusal(stack, first, write) == "STALE_EPOCH", write.__name__
+    assert not sleeper.is_running() or sleeper.status() == "zombie"
+    run = training.settled(client, run_id)
+    assert run["state"] == "COMPLETED", run["last_error"]
+    assert training.result(client, run_id) == undisturbed
+
+
+# F04
+def test_of_two_workers_of_one_job_only_the_newest_writes(
+    stack: Stack, undisturbed: dict[str, Any]
+) -> None:
+    client = stack.admin()
+    run_id = training.start(client, max_retries=5)
+    training.reached(client, run_id, 100)
+    twin = _twin(_worker(stack, run_id, client), stack)
+    run = training.settled(client, run_id)
+    assert run["state"] == "COMPLETED", run["last_error"]
+    assert twin.wait(60) in {0, FENCED}
+    attempts = training.jobs(client, run_id)
+    assert {"outcome": "FENCED", "exit_code": FENCED}.items() <= attempts[0].items()
+    assert [job["state"] for job in attempts].count("SUCCEEDED") == 1
+    assert training.result(client, run_id) == undisturbed
+
+
+# F06, F07
+@pytest.mark.parametrize("failpoint", ["executor.before_launch", "executor.after_launch"])
+def test_executor_killed_around_a_launch_leaves_one_worker(stack: Stack, failpoint: str) -> None:
+    client = stack.admin()
+    before = len(stack.workers())
+    stack.arm("executor", ELODROME_FAILPOINT=f"{failpoint}:kill@1")
+    armed = stack.identity("executor")
+    run_id = training.start(client)
+    stack.wait_replaced("executor", armed)
+    training.reached(client, run_id, 20)
+    assert len(stack.workers()) == before + 1
+    launched = training.jobs(client, run_id)
+    assert [job["attempt"] for job in launched] == [1]
+    client.post(f"/runs/{run_id}/cancel", json={})
+    assert training.settled(client, run_id)["state"] == "CANCELLED"
+
+
+# F10
+def test_worker_killed_by_hand_is_replaced_and_the_reason_told(
+    stack: Stack, undisturbed: dict[str, Any]
+) -> None:
+    client = stack.admin()
+    run_id = training.start(client, max_retries=1)
+    training.reached(client, run_id, 150)
+    os.killpg(os.getpgid(_worker(stack, run_id, client).pid), signal.SIGKILL)
+    eventually_sync(lambda: len(training.jobs(client, run_id)) == 2, 60)
+    lost = training.jobs(client, run_id)[0]
+    assert lost["state"] == "LOST"
+    assert "killed" in lost["reason"]
+    run = training.settled(client, run_id)
+    assert run["state"] == "COMPLETED", run["last_error"]
+    assert training.result(client, run_id) == undisturbed
+
+
+def _worker(stack: Stack, run_id: str, client: httpx.Client) -> psutil.Process:
+    """Return the trainer of a run that is at work."""
+    name = training.jobs(client, run_id)[-1]["driver_ref"]
+    return next(one for one in stack.workers() if one.environ().get("ELODROME_JOB") == name)
+
+
+def _twin(worker: psutil.Process, stack: Stack) -> subprocess.Popen[bytes]:
+    """Start a second worker with the credentials of the first, in a directory of its own."""
+    place = stack.home / "twin"
+    place.mkdir(exist_ok=True)
+    variables = {k: v for k, v in worker.environ().items() if k != "ELODROME_JOB"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "trainer"],
+        cwd=place,
+        env=variables | {"ELODROME_WORK_DIR": str(place)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def _refusal(stack: Stack, job: dict[str, Any], write: Callable[..., None]) -> str:
+    """Return the reason for which a write under the lease of an old job is refused."""
+    token = Tokens(stack.home / "keys").worker(
+        run_id=job["run_id"], job_id=job["id"], attempt=job["attempt"], epoch=job["epoch"]
+    )
+    with pytest.raises(grpc.RpcError) as raised:
+        write(stack, job["run_id"], token)
+    return errors.from_call(raised.value).reason
+
+
+def _claim(stack: Stack, run_id: str, token: list[tuple[str, str]]) -> None:
+    with stack.channel("registry") as channel:
+        CheckpointServiceStub(channel).ClaimRun(ClaimRunRequest(run_id=run_id), metadata=token)
+
+
+def _upload(stack: Stack, run_id: str, token: list[tuple[str, str]]) -> None:
+    request = UploadCheckpointRequest(run_id=run_id, sha256="0" * 64, size_bytes=1, data=b"x")
+    with stack.channel("registry") as channel:
+        CheckpointServiceStub(channel).UploadCheckpoint(iter([request]), metadata=token)
+
+
+def _append(stack: Stack, run_id: str, token: list[tuple[str, str]]) -> None:
+    request = AppendRequest(run_id=run_id, sequence=1)
+    with stack.channel("executor") as channel:
+        MetricServiceStub(channel).Append(iter([request]), metadata=token)
