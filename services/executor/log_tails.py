@@ -14,11 +14,12 @@ from sqlalchemy import insert, update
 from services.executor import log_text, wakeups
 from services.executor.models.job import Job
 from services.executor.models.log import LogLine, line_row
-from services.executor.models.run import current_time
+from services.executor.models.run import lock_run
 from services.executor.models.update import lock_head
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
 
     from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -131,8 +132,10 @@ class _Tail:
 
     async def _store(self, texts: list[str], consumed_bytes: int) -> None:
         async with self._sessions.begin() as session:
+            # The run first, then its job and its head: the order in which everybody locks.
+            _run, now = await lock_run(session, self._job.run_id)
             if texts:
-                await self._insert(session, texts)
+                await self._insert(session, texts, now)
             await session.execute(
                 update(Job)
                 .where(Job.id == self._job.id)
@@ -143,10 +146,9 @@ class _Tail:
             )
         self._offset_bytes += consumed_bytes
 
-    async def _insert(self, session: AsyncSession, texts: list[str]) -> None:
+    async def _insert(self, session: AsyncSession, texts: list[str], now: datetime) -> None:
         job = self._job
         head = await lock_head(session, job.run_id)
-        now = await current_time(session)
         first = head.line_count + 1
         rows = [
             line_row(job.run_id, number, job.attempt, now, text)

@@ -112,6 +112,8 @@ RUN_MACHINE: Machine[RunState] = Machine(
             RunState.STOPPED,
         },
         RunState.INTERRUPTED: {
+            # The next attempt may end before it took its lease.
+            RunState.INTERRUPTED,
             RunState.RUNNING,
             RunState.PAUSED,
             RunState.COMPLETED,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -46,6 +47,7 @@ printf '%s\\n' "$code" > exit.tmp && mv exit.tmp exit
 _MEMORY_EVENTS = Path("/sys/fs/cgroup/memory.events")
 _JOB_VARIABLE = "ELODROME_JOB"
 _LAST_WORDS_BYTES = 4096
+_EXCEPTION = re.compile(rb"[A-Za-z_][A-Za-z0-9_.]*(Error|Exception)\b")
 _SIGKILLED = 128 + signal.SIGKILL
 
 
@@ -227,8 +229,10 @@ def _last_words(output: Path) -> str:
         return ""
     with output.open("rb") as stream:
         stream.seek(max(0, output.stat().st_size - _LAST_WORDS_BYTES))
-        lines = stream.read().strip().splitlines()
-    return log_text.clean(lines[-1]) if lines else ""
+        lines = [line for line in stream.read().splitlines() if line.strip()]
+    # The message of an exception may go on for many lines; the first one says what it is.
+    raised = [line for line in lines if _EXCEPTION.match(line)]
+    return log_text.clean((raised or lines)[-1]) if lines else ""
 
 
 def _oom_kills() -> int:

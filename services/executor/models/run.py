@@ -254,7 +254,9 @@ async def lock_run(session: AsyncSession, run_id: str) -> tuple[Run, datetime]:
 
     Raises NOT_FOUND when there is no such run.
     """
-    run = await session.get(Run, run_id, with_for_update=True, populate_existing=True)
+    # NO KEY: a row that is added elsewhere with a reference to the run need not wait.
+    lock = {"key_share": True}
+    run = await session.get(Run, run_id, with_for_update=lock, populate_existing=True)
     if run is None:
         raise errors.not_found("run", run_id)
     return run, await current_time(session)

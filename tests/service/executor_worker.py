@@ -1,0 +1,174 @@
+"""A worker that speaks the lease protocol and does as `WORKER_PLAN` says, one word per attempt."""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+
+import grpc
+from elodrome.executor.v1 import (
+    lease_service_pb2,
+    lease_service_pb2_grpc,
+    metric_pb2,
+    metric_service_pb2,
+    metric_service_pb2_grpc,
+    run_pb2,
+)
+
+say = functools.partial(print, flush=True)
+asked_to_end = threading.Event()
+
+
+class Worker:
+    """The protocol; the plans below say when to do what."""
+
+    def __init__(self) -> None:
+        channel = grpc.insecure_channel(os.environ["ELODROME_EXECUTOR_ADDRESS"])
+        self.leases = lease_service_pb2_grpc.LeaseServiceStub(channel)
+        self.metrics = metric_service_pb2_grpc.MetricServiceStub(channel)
+        self.token = os.environ["ELODROME_JOB_TOKEN"]
+        self.lease = self.leases.AcquireLease(
+            lease_service_pb2.AcquireLeaseRequest(), metadata=self.metadata, wait_for_ready=True
+        )
+        self.token = self.lease.lease_token
+        self.step = self.lease.run.latest_checkpoint.step
+        self.sequence = 0
+
+    @property
+    def metadata(self) -> list[tuple[str, str]]:
+        return [("authorization", f"Bearer {self.token}")]
+
+    def heartbeat(self, **fields: object) -> int:
+        answer = self.leases.Heartbeat(
+            lease_service_pb2.HeartbeatRequest(
+                current_iteration=self.step, max_iterations=100, step=self.step, **fields
+            ),
+            metadata=self.metadata,
+        )
+        self.token = answer.lease_token
+        return answer.action
+
+    def resume(self) -> None:
+        if self.lease.run.HasField("latest_checkpoint"):
+            self.heartbeat(resumed_from=self.lease.run.latest_checkpoint)
+
+    def work(self) -> int:
+        self.step += 1
+        self.sequence += 1
+        series = [metric_pb2.Series(name="loss", steps=[self.step], values=[1 / self.step])]
+        batch = metric_service_pb2.AppendRequest(sequence=self.sequence, series=series)
+        self.metrics.Append(iter([batch]), metadata=self.metadata)
+        say(f"attempt {self.lease.job.attempt} step {self.step}")
+        return self.heartbeat()
+
+    def save(self) -> None:
+        checkpoint = run_pb2.CheckpointRef(
+            checkpoint_id=str(uuid.uuid4()), iteration=self.step, step=self.step
+        )
+        self.heartbeat(checkpoint=checkpoint)
+
+    def report(self, outcome: int, reason: str = "", code: int = 0) -> None:
+        self.leases.ReportOutcome(
+            lease_service_pb2.ReportOutcomeRequest(outcome=outcome, reason=reason, exit_code=code),
+            metadata=self.metadata,
+        )
+        sys.exit(code)
+
+
+def complete(worker: Worker) -> None:
+    while worker.step < 3:
+        worker.work()
+    worker.save()
+    worker.report(run_pb2.JOB_OUTCOME_COMPLETED)
+
+
+def quiet_success(worker: Worker) -> None:
+    worker.work()
+
+
+def crash(worker: Worker) -> None:
+    worker.work()
+    raise RuntimeError("the sky fell")
+
+
+def refuse(worker: Worker) -> None:
+    worker.report(run_pb2.JOB_OUTCOME_USER_ERROR, "gamma: must be less than 1", 64)
+
+
+def work_on(worker: Worker) -> None:
+    worker.resume()
+    while worker.work() == lease_service_pb2.LEASE_ACTION_CONTINUE and not asked_to_end.is_set():
+        time.sleep(0.05)
+    worker.save()
+    worker.report(run_pb2.JOB_OUTCOME_REQUESTED)
+
+
+def stubborn(worker: Worker) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    subprocess.Popen(["sleep", "600"], start_new_session=True)
+    while True:
+        worker.work()
+        time.sleep(0.05)
+
+
+def silent(worker: Worker) -> None:
+    worker.work()
+    time.sleep(600)
+
+
+def greedy(worker: Worker) -> None:
+    hoard = bytearray()
+    while True:
+        worker.heartbeat()
+        hoard.extend(os.urandom(16 << 20))
+
+
+def memory_error(worker: Worker) -> None:
+    worker.work()
+    raise MemoryError
+
+
+def suicide(worker: Worker) -> None:
+    worker.work()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def vanish(worker: Worker) -> None:
+    worker.work()
+    os.killpg(os.getpgid(0), signal.SIGKILL)
+
+
+def fenced(worker: Worker) -> None:
+    sys.exit(79)
+
+
+def unreachable(worker: Worker) -> None:
+    sys.exit(69)
+
+
+def leak(worker: Worker) -> None:
+    say(f"my token is {worker.token}")
+    say("\x1b[31mred\x1b[0m", "x" * 100_000, sep="\n")
+    sys.stdout.flush()
+    sys.stdout.buffer.write(b"bad \xff\xfe bytes \x00 here\nenv: ")
+    say(",".join(sorted(os.environ)), end="")
+    sys.stdout.flush()
+    worker.report(run_pb2.JOB_OUTCOME_COMPLETED)
+
+
+def main() -> None:
+    signal.signal(signal.SIGTERM, lambda *_: asked_to_end.set())
+    plans = os.environ["WORKER_PLAN"].split(",")
+    worker = Worker()
+    plan = plans[min(worker.lease.job.attempt, len(plans)) - 1]
+    globals()[plan](worker)
+
+
+if __name__ == "__main__":
+    main()
