@@ -1,0 +1,1 @@
+"""The `elodrome` command line."""

@@ -1,0 +1,65 @@
+"""Options that several commands share, and how their values are read."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from elodrome_sdk.errors import ApiError
+
+if TYPE_CHECKING:
+    from elodrome_sdk.client import Client
+
+PageSize = Annotated[int, typer.Option("--limit", help="How many to show, 1 to 200.")]
+PageToken = Annotated[str, typer.Option("--page", help="Token of the page to show.")]
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """Read KEY=VALUE; the value is JSON where it parses as JSON, else text."""
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise typer.BadParameter(f"{text!r} is not KEY=VALUE, such as learning_rate=0.001")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
+
+
+def parse_object(text: str, option: str) -> dict[str, Any]:
+    """Read a JSON object."""
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{option}: not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise typer.BadParameter(f'{option}: must be a JSON object, such as {{"hit": true}}')
+    return value
+
+
+def resolve_name(client: Client, path: str, noun: str, name_or_id: str) -> str:
+    """Return the id of a thing that is given by id or by its unique name."""
+    if is_id(name_or_id):
+        return name_or_id
+    found = client.get(path, name=name_or_id)["items"]
+    if not found:
+        body = {
+            "code": "NOT_FOUND",
+            "reason": f"{noun.upper()}_NOT_FOUND",
+            "message": f"no {noun} is named {name_or_id!r}",
+        }
+        raise ApiError(404, body)
+    return found[0]["id"]
+
+
+def resolve_version(client: Client, reference: str) -> str:
+    """Return the id of a version given by id or as NAME@ALIAS or NAME@NUMBER."""
+    if is_id(reference):
+        return reference
+    return client.get("/versions:resolve", reference=reference)["id"]
+
+
+def is_id(text: str) -> bool:
+    """Say whether a text looks like a UUID."""
+    return len(text) == 36 and text.count("-") == 4  # noqa: PLR2004
