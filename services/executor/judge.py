@@ -53,6 +53,8 @@ _BY_EXIT_CODE: dict[int | None, tuple[JobOutcome, str]] = {
     _FIRST_SIGNAL + signal.SIGTERM: (JobOutcome.REQUESTED, "the worker was told to end"),
 }
 _SELF_EXPLAINED = frozenset({JobOutcome.CRASH, JobOutcome.USER_ERROR})
+_HARD_LIMIT_SHARE = 0.2
+"""How much longer than its time limit a run may take to save and end, as a share of the limit."""
 # What Python, torch and C++ say last when an allocation fails.
 _OUT_OF_MEMORY = ("MemoryError", "can't allocate memory", "std::bad_alloc", "OutOfMemoryError")
 
@@ -94,7 +96,7 @@ def _clean_exit(case: Case) -> Ending:
 
 def _overdue(case: Case, settings: ExecutorSettings) -> Ending | None:
     """Return the ending of a worker that did not do something in time."""
-    job, run, now = case.job, case.run, case.now
+    job, now = case.job, case.now
     if job.state is JobState.STARTING:
         if _is_past(job.launch_time, settings.start_timeout_s, now):
             limit = f"{settings.start_timeout_s:g} s"
@@ -102,16 +104,13 @@ def _overdue(case: Case, settings: ExecutorSettings) -> Ending | None:
     elif _is_past(job.expire_time, 0, now):
         limit = f"{settings.lease_expiry_s:g} s"
         return Ending(JobOutcome.LEASE_EXPIRED, f"the worker was silent for {limit}")
-    if run.is_far_over_limit(now):
-        return Ending(JobOutcome.TIME_LIMIT, "the run is far over its time limit")
     return _refusing_to_stop(case, settings)
 
 
 def _refusing_to_stop(case: Case, settings: ExecutorSettings) -> Ending | None:
     if case.run.requested_state is None or case.job.terminate_time is None:
         return None
-    is_cancelled = case.run.requested_state is RunState.CANCELLED
-    grace_s = settings.cancel_grace_s if is_cancelled else settings.stop_grace_s
+    grace_s = _grace_s(case.run, settings)
     # A cancel that comes after a stop shortens the wait from the moment it was asked for.
     asked_time = max(case.job.terminate_time, case.run.requested_time or case.job.terminate_time)
     if not _is_past(asked_time, grace_s, case.now):
@@ -119,6 +118,14 @@ def _refusing_to_stop(case: Case, settings: ExecutorSettings) -> Ending | None:
     reason = f"the worker did not end within {grace_s:g} s and was killed"
     is_limit = case.run.requested_reason == TIME_LIMIT
     return Ending(JobOutcome.TIME_LIMIT if is_limit else JobOutcome.REQUESTED, reason)
+
+
+def _grace_s(run: Run, settings: ExecutorSettings) -> float:
+    if run.requested_state is RunState.CANCELLED:
+        return settings.cancel_grace_s
+    if run.requested_reason == TIME_LIMIT:
+        return max(settings.stop_grace_s, _HARD_LIMIT_SHARE * run.time_limit_s)
+    return settings.stop_grace_s
 
 
 def _next_step(case: Case) -> Step:

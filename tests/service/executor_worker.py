@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import uuid
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from elodrome.executor.v1 import (
@@ -21,8 +22,21 @@ from elodrome.executor.v1 import (
     run_pb2,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 say = functools.partial(print, flush=True)
 asked_to_end = threading.Event()
+
+
+def patiently(call: Callable[..., Any], request: Callable[[], Any], worker: Worker) -> Any:
+    """Call until the executor answers; it may be away for a moment."""
+    while True:
+        try:
+            return call(request(), metadata=worker.metadata, wait_for_ready=True)
+        except grpc.RpcError as error:
+            if error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
+                raise
 
 
 class Worker:
@@ -45,12 +59,10 @@ class Worker:
         return [("authorization", f"Bearer {self.token}")]
 
     def heartbeat(self, **fields: object) -> int:
-        answer = self.leases.Heartbeat(
-            lease_service_pb2.HeartbeatRequest(
-                current_iteration=self.step, max_iterations=100, step=self.step, **fields
-            ),
-            metadata=self.metadata,
+        request = lease_service_pb2.HeartbeatRequest(
+            current_iteration=self.step, max_iterations=100, step=self.step, **fields
         )
+        answer = patiently(self.leases.Heartbeat, lambda: request, self)
         self.token = answer.lease_token
         return answer.action
 
@@ -63,7 +75,7 @@ class Worker:
         self.sequence += 1
         series = [metric_pb2.Series(name="loss", steps=[self.step], values=[1 / self.step])]
         batch = metric_service_pb2.AppendRequest(sequence=self.sequence, series=series)
-        self.metrics.Append(iter([batch]), metadata=self.metadata)
+        patiently(self.metrics.Append, lambda: iter([batch]), self)
         say(f"attempt {self.lease.job.attempt} step {self.step}")
         return self.heartbeat()
 
@@ -74,10 +86,10 @@ class Worker:
         self.heartbeat(checkpoint=checkpoint)
 
     def report(self, outcome: int, reason: str = "", code: int = 0) -> None:
-        self.leases.ReportOutcome(
-            lease_service_pb2.ReportOutcomeRequest(outcome=outcome, reason=reason, exit_code=code),
-            metadata=self.metadata,
+        request = lease_service_pb2.ReportOutcomeRequest(
+            outcome=outcome, reason=reason, exit_code=code
         )
+        patiently(self.leases.ReportOutcome, lambda: request, self)
         sys.exit(code)
 
 

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
 _SPEED_WINDOW_S = 30.0
-HARD_LIMIT_FACTOR = 1.2
-"""A run this many times over its time limit is killed instead of asked to stop."""
 
 state_type = Enum(RunState, native_enum=False, length=16)
 
@@ -109,11 +107,6 @@ class Run(Base):
         if not self.time_limit_s:
             return None
         return self.time_limit_s - (self.worked_s(now) - self.limit_from_s)
-
-    def is_far_over_limit(self, now: datetime) -> bool:
-        """Say whether even the time to save a checkpoint is used up."""
-        left = self.time_left_s(now)
-        return left is not None and left < -(HARD_LIMIT_FACTOR - 1) * self.time_limit_s
 
     def begin_work(self, now: datetime) -> None:
         """Start the clock of an attempt; its speed is measured anew."""
