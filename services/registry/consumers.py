@@ -30,4 +30,10 @@ async def on_gate_decided(session: AsyncSession, event: events_pb2.GateDecided) 
 
 def consumers() -> list[Consumer]:
     """Return what the registry reads from the bus."""
-    return [Consumer("registry", "EVALUATOR", {events_pb2.GateDecided: on_gate_decided})]
+    return [
+        Consumer(
+            durable="registry",
+            stream="EVALUATOR",
+            handlers={events_pb2.GateDecided: on_gate_decided},
+        )
+    ]

@@ -16,6 +16,7 @@ from prometheus_client import Counter
 from sqlalchemy import delete, func, select, update
 
 from kit import errors
+from kit.db import server_now
 from services.registry.models.checkpoint import Artifact, Checkpoint, age_limit
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class Disposal:
     async def verify(self, sha256: str, size_bytes: int) -> str:
         """Read a file in full and remember the result; return what is wrong, or nothing."""
         async with self._sessions() as session:
-            since = await session.scalar(select(func.clock_timestamp()))
+            since = (await session.scalars(select(server_now()))).one()
         why = await self._store.damage(sha256, size_bytes)
         if why:
             await self.mark_damaged(sha256, why, since=since)
@@ -99,7 +100,7 @@ class Disposal:
                 await session.execute(
                     update(Artifact)
                     .where(Artifact.sha256 == sha256)
-                    .values(verify_time=func.clock_timestamp(), corrupt_reason="")
+                    .values(verify_time=server_now(), corrupt_reason="")
                 )
         return why
 
@@ -142,13 +143,15 @@ class Disposal:
 
     async def _remove_uncommitted(self) -> int:
         async with self._sessions() as session, session.begin():
-            gone = await session.execute(
-                delete(Checkpoint).where(
+            gone = await session.scalars(
+                delete(Checkpoint)
+                .where(
                     Checkpoint.commit_time.is_(None),
                     Checkpoint.create_time < age_limit(self._settings.pending_ttl_s),
                 )
+                .returning(Checkpoint.id)
             )
-            return gone.rowcount
+            return len(gone.all())
 
     async def _remove_unused_rows(self) -> int:
         used = select(Checkpoint.id).where(Checkpoint.sha256 == Artifact.sha256)

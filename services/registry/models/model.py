@@ -238,7 +238,7 @@ class Promotion(Base):
             version_id=self.version_id,
             version_number=self.version_number,
             previous_version_id=self.previous_version_id or "",
-            kind=self.kind,
+            kind=model_pb2.PromotionKind.Name(self.kind),
             decision_id=self.decision_id or "",
             reason=self.reason,
             actor_id=self.actor_id,
@@ -307,7 +307,7 @@ def _announce(session: AsyncSession, version: Version, promotion: Promotion) -> 
         checkpoint_id=version.checkpoint_id,
         sha256=version.checkpoint.sha256,
         previous_version_id=promotion.previous_version_id or "",
-        kind=promotion.kind,
+        kind=model_pb2.PromotionKind.Name(promotion.kind),
         decision_id=promotion.decision_id or "",
         promote_time=promotion.create_time,
     )

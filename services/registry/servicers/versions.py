@@ -226,7 +226,7 @@ def _moment(value: Timestamp, field: str) -> datetime:
         raise errors.invalid_argument(field, "must lie in the years 1 to 9999") from error
 
 
-def _labelled(label: str) -> Select[tuple[Version]]:
+def _labelled(label: str) -> Select[Version]:
     """Return the query for the version of a model that a label names."""
     if label == STABLE:
         return select(Version).where(Version.tag == STABLE)

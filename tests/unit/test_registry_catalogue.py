@@ -1,0 +1,43 @@
+"""The catalogue: stable ids, and settings that a trainer accepts."""
+
+from __future__ import annotations
+
+import json
+import uuid
+
+import pytest
+
+from games import catalogue
+from games.doom.scenarios import SCENARIOS
+from trainer import config
+
+
+def test_ids_are_the_same_in_every_install() -> None:
+    assert catalogue.game_id("doom") == "bca31281-00fc-59f2-a5f5-83abee7d71ac"
+    assert catalogue.map_id("doom", "basic") == "194c456c-f7de-5a87-85a9-fb77ece4063b"
+
+
+def test_ids_are_distinct_uuids() -> None:
+    ids = [game.id for game in catalogue.GAMES]
+    ids += [entry.id for game in catalogue.GAMES for entry in game.maps]
+    assert len(set(ids)) == len(ids)
+    assert all(str(uuid.UUID(entry)) == entry for entry in ids)
+
+
+def test_every_stock_scenario_is_a_map() -> None:
+    (doom,) = catalogue.GAMES
+    assert [entry.name for entry in doom.maps] == list(SCENARIOS)
+
+
+@pytest.mark.parametrize("entry", catalogue.GAMES[0].maps, ids=lambda entry: entry.name)
+def test_a_trainer_accepts_the_defaults_of_every_map(entry: catalogue.CatalogueMap) -> None:
+    defaults = catalogue.GAMES[0].config_defaults | entry.config_defaults
+    assert config.parse(defaults).scenario == entry.name
+
+
+@pytest.mark.parametrize("name", catalogue.GAMES[0].config_schema["properties"])
+def test_the_schema_says_what_the_trainer_checks(name: str) -> None:
+    trainer_schema = json.loads(config.SCHEMA_PATH.read_text())["properties"][name]
+    ours = catalogue.GAMES[0].config_schema["properties"][name]
+    rules = ("type", "enum", "minimum", "maximum", "default")
+    assert {key: ours.get(key) for key in rules} == {key: trainer_schema.get(key) for key in rules}
