@@ -128,6 +128,8 @@ class Bus:
                     self._url, allow_reconnect=False, error_cb=_report, **self._identity()
                 )
             except (nats_errors.Error, OSError, TimeoutError) as error:
+                if (task := asyncio.current_task()) is not None and task.cancelling():
+                    raise asyncio.CancelledError from error
                 log.warning("bus_unavailable", error=repr(error), retry_s=backoff_s)
                 await asyncio.sleep(backoff_s)
                 backoff_s = min(backoff_s * 2, _MAX_CONNECT_BACKOFF_S)
@@ -260,14 +262,14 @@ class Consumer:
                 problem = db.problem(error)
                 if problem is None or problem.reason != "DATABASE_UNAVAILABLE":
                     raise
-                log.warning("event_waits_for_database", event=letter.subject)
+                log.warning("event_waits_for_database", subject=letter.subject)
                 await asyncio.sleep(1)
 
     async def _fail(
         self, message: Msg, sessions: Sessions, letter: Letter, error: Exception
     ) -> None:
         delivery = message.metadata.num_delivered
-        log.error("event_failed", event=letter.subject, delivery=delivery, exc_info=error)
+        log.error("event_failed", subject=letter.subject, delivery=delivery, exc_info=error)
         if _is_last(message):
             await inbox.bury(sessions, letter, repr(error))
             await message.term()

@@ -176,7 +176,9 @@ class Relay:
                     await self._notice_loss(connection, sequence)
                     self._highest = sequence
         finally:
-            if sent:
+            # A relay that was cancelled within a statement has lost its connection, and marks
+            # nothing: what it sent is sent again under the same ids.
+            if sent and not connection.invalidated:
                 await _mark_sent(connection, sent)
         return len(rows)
 

@@ -62,7 +62,7 @@ async def _apply(sessions: Sessions, consumers: list[Consumer], letter: Letter) 
         try:
             await consumer.handlers.apply(sessions, letter, consumer.durable)
         except Exception as error:
-            logger.exception("replay_failed", event=letter.subject)
+            logger.exception("replay_failed", subject=letter.subject)
             await inbox.bury(sessions, letter, repr(error))
             return repr(error)
         return "applied"
