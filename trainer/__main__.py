@@ -109,6 +109,8 @@ def _report(attempt: Attempt) -> int:
         outcome, reason, code = run_pb2.JOB_OUTCOME_USER_ERROR, str(error), BAD_CONFIG
     except CheckpointError as error:
         outcome, reason, code = run_pb2.JOB_OUTCOME_USER_ERROR, str(error), BAD_INPUT
+    except MemoryError as error:
+        outcome, reason, code = run_pb2.JOB_OUTCOME_OUT_OF_MEMORY, str(error), INTERNAL
     except Exception as error:
         logger.exception("the training failed")
         outcome, reason, code = run_pb2.JOB_OUTCOME_CRASH, repr(error), INTERNAL

@@ -1,0 +1,253 @@
+"""The real trainer under a real executor and a real registry."""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from elodrome.executor.v1 import (
+    lease_service_pb2,
+    lease_service_pb2_grpc,
+    metric_service_pb2,
+    metric_service_pb2_grpc,
+    run_pb2,
+    run_service_pb2,
+    run_service_pb2_grpc,
+)
+from elodrome.registry.v1 import checkpoint_service_pb2, checkpoint_service_pb2_grpc
+from google.protobuf.json_format import ParseDict
+from google.protobuf.struct_pb2 import Struct
+
+from kit import server
+from services.executor.__main__ import build as build_executor
+from services.executor.settings import ExecutorSettings
+from services.registry.__main__ import build as build_registry
+from services.registry.settings import RegistrySettings
+from tests.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from elodrome.registry.v1.checkpoint_pb2 import Checkpoint
+
+    from tests.tokens import Tokens
+
+SHORT = {
+    "scenario": "basic",
+    "seed": 7,
+    "games": 2,
+    "max_iterations": 120,
+    "learning_starts": 64,
+    "start_decay": 0,
+    "stop_decay": 200,
+    "metrics_interval": 15,
+    "checkpoint_interval": 40,
+    "eval_episodes": 2,
+    "replay_capacity": 300,
+}
+LONG = {**SHORT, "max_iterations": 1_000_000, "checkpoint_interval": 1_000_000}
+
+
+class Platform:
+    """An executor and a registry in this process; the executor can be restarted in place."""
+
+    def __init__(self, environment: Callable[[str], dict[str, Any]], tokens: Tokens) -> None:
+        self.registry_settings = RegistrySettings(**environment("registry"))
+        self.executor_values = {
+            **environment("executor"),
+            "heartbeat_s": 0.2,
+            "lease_expiry_s": 20.0,
+        }
+        self.tokens = tokens
+        self.user_id = str(uuid.uuid4())
+        self.user = tokens.user(self.user_id)
+        self._executor = AsyncExitStack()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Platform]:
+        async with server.running(self.registry_settings, build_registry) as registry:
+            self.checkpoints = checkpoint_service_pb2_grpc.CheckpointServiceStub(registry.channel)
+            self.executor_values["addresses"] = {"registry": registry.address}
+            async with self._executor:
+                await self.start_executor()
+                yield self
+
+    async def start_executor(self, *, port: int = 0) -> None:
+        settings = ExecutorSettings(**{**self.executor_values, "grpc_port": port})
+        running = await self._executor.enter_async_context(server.running(settings, build_executor))
+        settings.addresses["executor"] = running.address
+        self.worker_environment = settings.worker_environment
+        self.port = running.port
+        self.runs = run_service_pb2_grpc.RunServiceStub(running.channel)
+        self.leases = lease_service_pb2_grpc.LeaseServiceStub(running.channel)
+        self.metrics = metric_service_pb2_grpc.MetricServiceStub(running.channel)
+
+    async def stop_executor(self) -> None:
+        await self._executor.aclose()
+
+    async def create(self, config: dict[str, Any], **fields: Any) -> run_pb2.Run:
+        values = {
+            "config": ParseDict(config, Struct()),
+            "retry_backoff_s": 0.01,
+            "max_retries": 3,
+            **fields,
+        }
+        return await self.runs.CreateRun(
+            run_service_pb2.CreateRunRequest(**values), metadata=self.user
+        )
+
+    async def get(self, run_id: str) -> run_pb2.Run:
+        return await self.runs.GetRun(run_service_pb2.GetRunRequest(id=run_id), metadata=self.user)
+
+    async def jobs(self, run_id: str) -> list[run_pb2.Job]:
+        request = run_service_pb2.ListJobsRequest(run_id=run_id)
+        answer = await self.runs.ListJobs(request, metadata=self.user)
+        return sorted(answer.items, key=lambda job: job.attempt)
+
+    async def reaches(self, run_id: str, state: int, *, within_s: float = 120) -> run_pb2.Run:
+        async def arrived() -> run_pb2.Run | None:
+            run = await self.get(run_id)
+            return run if run.state == state else None
+
+        return await eventually(arrived, within_s=within_s)
+
+    async def trains(self, run_id: str, *, beyond: int = 0) -> run_pb2.Run:
+        """Wait until the run has updated its network and said so."""
+
+        async def moved() -> run_pb2.Run | None:
+            run = await self.get(run_id)
+            is_learning = run.progress.phase == "training"
+            return run if is_learning and run.progress.current_iteration > beyond else None
+
+        return await eventually(moved, within_s=120)
+
+    async def saved(self, run_id: str) -> list[Checkpoint]:
+        answer = await self.checkpoints.ListCheckpoints(
+            checkpoint_service_pb2.ListCheckpointsRequest(run_id=run_id), metadata=self.user
+        )
+        return sorted(answer.items, key=lambda checkpoint: checkpoint.iteration)
+
+    async def history(self, run_id: str) -> dict[str, dict[int, float]]:
+        answer = await self.metrics.GetMetricHistory(
+            metric_service_pb2.GetMetricHistoryRequest(run_id=run_id), metadata=self.user
+        )
+        return {
+            series.name: dict(zip(series.steps, series.values, strict=True))
+            for series in answer.series
+            if series.name != "steps_per_s"
+        }
+
+
+@pytest.fixture
+def platform(service_environment: Callable[[str], dict[str, Any]], tokens: Tokens) -> Platform:
+    return Platform(service_environment, tokens)
+
+
+async def test_a_run_reports_metrics_and_checkpoints_and_survives_a_kill_exactly(
+    platform: Platform,
+) -> None:
+    async with platform.running():
+        whole = await platform.create(SHORT)
+        done = await platform.reaches(whole.id, run_pb2.RUN_STATE_COMPLETED)
+        checkpoints = await platform.saved(whole.id)
+        metrics = await platform.history(whole.id)
+
+        platform.worker_environment["ELODROME_FAILPOINT"] = "after-upload-before-commit:kill@2"
+        killed = await platform.create(SHORT)
+        again = await platform.reaches(killed.id, run_pb2.RUN_STATE_COMPLETED)
+        resumed = await platform.saved(killed.id)
+        jobs = await platform.jobs(killed.id)
+        assert await platform.history(killed.id) == metrics
+    assert [item.iteration for item in checkpoints] == [40, 80, 120]
+    assert all(item.signature.action_count == 5 for item in checkpoints)
+    assert sum(item.is_best for item in checkpoints) == 1
+    assert set(metrics["eval_return"]) == {80, 160, 240}
+    assert set(metrics["epsilon"]) == {30, 60, 80, 90, 120, 150, 160, 180, 210, 240}
+    assert (done.progress.current_iteration, done.progress.step) == (120, 240)
+    assert done.latest_checkpoint.checkpoint_id == checkpoints[-1].id
+    assert done.latest_metrics["eval_return"] == metrics["eval_return"][240]
+
+    # Each attempt commits one checkpoint and dies before it commits the next.
+    assert [job.exit_code for job in jobs] == [137, 137, 0]
+    assert again.is_resumed
+    assert again.steps_lost > 0
+    assert [item.artifact.sha256 for item in resumed] == [
+        item.artifact.sha256 for item in checkpoints
+    ]
+
+
+async def test_a_paused_run_goes_on_from_where_it_stood(platform: Platform) -> None:
+    async with platform.running():
+        run = await platform.create(LONG)
+        await platform.trains(run.id)
+        await platform.runs.PauseRun(
+            run_service_pb2.PauseRunRequest(id=run.id), metadata=platform.user
+        )
+        paused = await platform.reaches(run.id, run_pb2.RUN_STATE_PAUSED)
+        (checkpoint,) = await platform.saved(run.id)
+        assert max((await platform.history(run.id))["loss"]) == checkpoint.steps
+        assert paused.latest_checkpoint.step == checkpoint.steps
+
+        await platform.runs.ResumeRun(
+            run_service_pb2.ResumeRunRequest(id=run.id), metadata=platform.user
+        )
+        await platform.trains(run.id, beyond=checkpoint.iteration)
+        await platform.runs.StopRun(
+            run_service_pb2.StopRunRequest(id=run.id), metadata=platform.user
+        )
+        stopped = await platform.reaches(run.id, run_pb2.RUN_STATE_STOPPED)
+        first, last = await platform.saved(run.id)
+    assert stopped.is_resumed
+    assert stopped.steps_lost == 0
+    assert first.id == checkpoint.id
+    assert last.steps > first.steps
+    assert stopped.latest_checkpoint.checkpoint_id == last.id
+
+
+async def test_a_fenced_trainer_exits_with_79_and_writes_no_more(platform: Platform) -> None:
+    async with platform.running():
+        run = await platform.create(LONG, max_retries=0)
+        await platform.trains(run.id)
+        (job,) = await platform.jobs(run.id)
+        thief = platform.tokens.worker(
+            run_id=run.id, job_id=job.id, epoch=0, user_id=platform.user_id
+        )
+        await platform.leases.AcquireLease(lease_service_pb2.AcquireLeaseRequest(), metadata=thief)
+
+        async def ended() -> run_pb2.Job | None:
+            (job,) = await platform.jobs(run.id)
+            return job if job.HasField("exit_code") else None
+
+        ending = await eventually(ended, within_s=60)
+        assert ending.exit_code == 79
+        assert await platform.saved(run.id) == []
+
+
+async def test_training_survives_a_restart_of_the_executor(platform: Platform) -> None:
+    async with platform.running():
+        run = await platform.create(LONG)
+        before = await platform.trains(run.id)
+        port = platform.port
+        await platform.stop_executor()
+        await platform.start_executor(port=port)
+        await platform.trains(run.id, beyond=before.progress.current_iteration + 50)
+        await platform.runs.StopRun(
+            run_service_pb2.StopRunRequest(id=run.id), metadata=platform.user
+        )
+        stopped = await platform.reaches(run.id, run_pb2.RUN_STATE_STOPPED)
+        epsilon = (await platform.history(run.id))["epsilon"]
+    assert stopped.attempt == 1
+    steps = sorted(epsilon)
+    assert steps[:-1] == list(range(30, steps[-1], 30))[: len(steps) - 1]
+
+
+async def test_a_run_that_does_not_fit_into_memory_says_so(platform: Platform) -> None:
+    too_much = {**SHORT, "height": 480, "width": 640, "replay_capacity": 2_000_000}
+    async with platform.running():
+        run = await platform.create(too_much, max_retries=0)
+        failed = await platform.reaches(run.id, run_pb2.RUN_STATE_FAILED)
+        (job,) = await platform.jobs(run.id)
+    assert (job.outcome, job.exit_code) == (run_pb2.JOB_OUTCOME_OUT_OF_MEMORY, 70)
+    assert "Unable to allocate" in failed.last_error
