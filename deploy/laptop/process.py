@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _CLOCK_TOLERANCE_S = 1.0
+_KILL_WAIT_S = 5.0
+_POLL_S = 0.02
 
 
 @dataclass(frozen=True)
@@ -60,11 +63,22 @@ def end(
 ) -> None:
     """Ask every process to end, wait `grace_s` for all of them, then kill what is left."""
     asked = [identity for identity in identities if identity.send(first)]
-    alive = [process for process in (i.process() for i in asked) if process is not None]
-    _, stubborn = psutil.wait_procs(alive, timeout=grace_s)
-    for process in stubborn:
-        Identity(process.pid, process.create_time()).send(signal.SIGKILL)
-    psutil.wait_procs(stubborn, timeout=5)
+    for identity in _wait(asked, grace_s):
+        identity.send(signal.SIGKILL)
+    _wait(asked, _KILL_WAIT_S)
+
+
+def _wait(identities: list[Identity], timeout_s: float) -> list[Identity]:
+    """Return those that still run after `timeout_s`.
+
+    A zombie has ended: where nobody reaps orphans, its pid stays for ever.
+    """
+    give_up = time.monotonic() + timeout_s
+    left = [identity for identity in identities if identity.process() is not None]
+    while left and time.monotonic() < give_up:
+        time.sleep(_POLL_S)
+        left = [identity for identity in left if identity.process() is not None]
+    return left
 
 
 def working_in(directory: Path) -> list[Identity]:

@@ -22,7 +22,6 @@ from deploy.laptop.record import Entry, Record
 _PROBE_EVERY_S = 0.1
 _IDLE_EVERY_S = 5.0
 _SETUP_LIMIT_S = 120.0
-_KEYS = "import sys, pathlib, kit.auth; kit.auth.generate_keys(pathlib.Path(sys.argv[1]))"
 
 # People first, then the work, then the record of it: a worker that is asked to stop still
 # finds the registry for its last checkpoint.
@@ -59,7 +58,6 @@ class Supervisor:
     children: dict[str, Child] = field(default_factory=dict)
     stopping: bool = False
     step: str = "starting"
-    finished: bool = False
 
     def __post_init__(self) -> None:
         """Prepare one child per program; a signal wakes the loop through a socket."""
@@ -100,31 +98,21 @@ class Supervisor:
     def _set_up(self) -> None:
         """Bring database, bus, keys and tables to where services can start, then start those."""
         rotate(self.install.logs / "setup.log")
-        keys = self._spawn("keys", [sys.executable, "-c", _KEYS, str(self.install.home / "keys")])
         self._note("starting Postgres and NATS")
         for name in ("postgres", "nats"):
             self._start(self.children[name])
         self._await_ready("postgres", "nats")
-        self._note("creating roles and schemas")
+        self._note("creating roles, schemas, keys and tables")
         programs.postgres_of(self.install).provision()
-        self._finish("keys", keys)
-        self._note("migrating tables")
-        for pair in (SERVICES[:3], SERVICES[3:]):
-            running = {
-                name: self._spawn(f"migrate {name}", *self._migration(name)) for name in pair
-            }
-            for name, process in running.items():
-                self._finish(f"migrate {name}", process)
+        environment = dict(os.environ) | {"ELODROME_HOME": str(self.install.home)}
+        command = [sys.executable, "-m", "deploy.laptop.preparation"]
+        self._finish("preparation", self._spawn("preparation", command, environment))
         self._note("starting services")
         for name in SERVICES:
             self._start(self.children[name])
         self._note("creating the administrator")
         self._finish("bootstrap", self._spawn("bootstrap", *self._bootstrap()))
         self._note("running")
-
-    def _migration(self, name: str) -> tuple[list[str], dict[str, str]]:
-        command = [sys.executable, "-m", "kit.migrate", name]
-        return command, programs.service_environment(self.install, name)
 
     def _bootstrap(self) -> tuple[list[str], dict[str, str], str]:
         command = [sys.executable, "-m", "services.gateway.bootstrap"]
@@ -135,7 +123,7 @@ class Supervisor:
         self,
         label: str,
         command: list[str],
-        environment: dict[str, str] | None = None,
+        environment: dict[str, str],
         words: str = "",
     ) -> subprocess.Popen[bytes]:
         with (self.install.logs / "setup.log").open("ab") as output:
