@@ -11,6 +11,7 @@ import httpx
 
 from kit import server
 from services.gateway.assembly import build
+from services.gateway.models.user import User
 from services.gateway.settings import GatewaySettings
 from tests.waiting import eventually
 
@@ -41,11 +42,12 @@ class Gateway:
         """Make an account with a role and return a client that speaks as it."""
         session = await self.register(name)
         if role != "USER":
-            from services.gateway.models.user import User
-
             async with self.running.context.sessions() as rows, rows.begin():
                 user = await rows.get_one(User, session["user"]["id"])
                 user.role = role
+            body = {"email": name, "password": PASSWORD}
+            session = (await self.http.post("/api/v1/auth/login", json=body)).json()
+            self.http.cookies.clear()
         return Client(self, session)
 
 
@@ -91,7 +93,7 @@ async def running_gateway(
             "http_port": http_port,
             "grpc_port": grpc_port,
             "addresses": {**own, **(peers or {})},
-            "password_threads": 2,
+            "password_memory_kib": 64,
             **settings,
         }
     )

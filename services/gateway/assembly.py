@@ -48,7 +48,7 @@ def build(context: Context) -> Parts:
     settings: GatewaySettings = context.settings
     table = routes.load()
     seal, limits = Seal(), Quotas(context.sessions)
-    passwords = Passwords(settings.password_threads)
+    passwords = Passwords(settings.password_threads, settings.password_memory_kib)
     credentials = Credentials(context.sessions, context.verifier, context.signer)
     replays = Replays(
         context.sessions, lock_s=2 * settings.request_timeout_s, ttl_s=settings.idempotency_ttl_s

@@ -26,14 +26,14 @@ USERNAME = "admin"
 EMAIL = "admin@elodrome.local"
 
 
-async def ensure_admin(url: str, email: str, password: str) -> str:
+async def ensure_admin(url: str, email: str, password: str, *, memory_kib: int) -> str:
     """Create or update the account `admin`; return `created`, `updated` or `unchanged`.
 
     Raises INVALID_ARGUMENT for an address or a password that no account may have.
     """
     email, password = users.parse_email(email), users.parse_password(password)
     engine = db.open_engine(url, pool_size=1)
-    passwords = Passwords(threads=1)
+    passwords = Passwords(threads=1, memory_kib=memory_kib)
     try:
         async with db.open_sessions(engine)() as session, session.begin():
             return await _ensure(session, passwords, email, password)
@@ -72,7 +72,14 @@ def main() -> None:
     password = sys.stdin.readline().rstrip("\n")
     settings = GatewaySettings()
     try:
-        outcome = asyncio.run(ensure_admin(settings.database_url, arguments.email, password))
+        outcome = asyncio.run(
+            ensure_admin(
+                settings.database_url,
+                arguments.email,
+                password,
+                memory_kib=settings.password_memory_kib,
+            )
+        )
     except errors.RpcError as error:
         sys.exit(error.message)
     sys.stdout.write(f"{USERNAME} {outcome}\n")

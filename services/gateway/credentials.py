@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import orjson
-from sqlalchemy import func, select, update
+from sqlalchemy import or_, select, update
 
 from kit.auth import ANONYMOUS, LEEWAY_S, Principal
 from kit.db import server_now
@@ -205,14 +205,13 @@ class Credentials:
         return {row.id: _Standing(row.user_id, row.role) for row in rows}
 
     async def _read_keys(self, hashes: list[str]) -> dict[str, _Standing]:
-        never = func.coalesce(ApiKey.expire_time, "infinity")
         query = (
             select(ApiKey.key_hash, ApiKey.id, ApiKey.owner_id, ApiKey.scopes, User.role)
             .join(User, User.id == ApiKey.owner_id)
             .where(
                 ApiKey.key_hash.in_(hashes),
                 ApiKey.is_active,
-                never > server_now(),
+                or_(ApiKey.expire_time.is_(None), ApiKey.expire_time > server_now()),
                 User.is_active,
             )
         )

@@ -114,7 +114,9 @@ class Edge:
 
     async def _serve(self, exchange: Exchange, target: Target) -> None:
         identity = await self._identify(exchange, target.route)
-        self.origins.refuse_forgery(exchange, by_cookie=identity.means == "cookie")
+        # Where anybody may call, the cookie is not what lets the caller in.
+        relies_on_cookie = identity.means == "cookie" and not target.route.rpc.anonymous
+        self.origins.refuse_forgery(exchange, by_cookie=relies_on_cookie)
         if identity.is_anonymous:
             limit = self.settings.anonymous_requests_per_minute
             await self.quotas.spend(f"address:{exchange.address}", limit)

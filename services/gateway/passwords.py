@@ -16,27 +16,26 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-# OWASP's second choice for argon2id: 19 MiB keeps a sign-in storm within the memory of a pod.
-_HASHER = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
 _MAX_WAITING = 64
 
 
 class Passwords:
     """Hashes and checks passwords in `threads` threads; refuses work when too much waits."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, memory_kib: int) -> None:
+        self._hasher = PasswordHasher(time_cost=2, memory_cost=memory_kib, parallelism=1)
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="password")
         self._waiting = 0
         # Checked when there is no such account, so that the time taken tells nothing.
-        self._nobody = _HASHER.hash("nobody has this password")
+        self._nobody = self._hasher.hash("nobody has this password")
 
     async def hash(self, password: str) -> str:
         """Return the hash to store."""
-        return await self._run(_HASHER.hash, password)
+        return await self._run(self._hasher.hash, password)
 
     async def check(self, password_hash: str | None, password: str) -> bool:
         """Say whether the password is right; None stands for an account that does not exist."""
-        right = await self._run(_matches, password_hash or self._nobody, password)
+        right = await self._run(self._matches, password_hash or self._nobody, password)
         return right and password_hash is not None
 
     def close(self) -> None:
@@ -55,9 +54,8 @@ class Passwords:
         finally:
             self._waiting -= 1
 
-
-def _matches(password_hash: str, password: str) -> bool:
-    try:
-        return _HASHER.verify(password_hash, password)
-    except (VerifyMismatchError, InvalidHashError):
-        return False
+    def _matches(self, password_hash: str, password: str) -> bool:
+        try:
+            return self._hasher.verify(password_hash, password)
+        except (VerifyMismatchError, InvalidHashError):
+            return False

@@ -86,8 +86,8 @@ class Schemas:
 
         Answers always hold every field that is not optional; requests may leave out any.
         """
-        if known := _WELL_KNOWN.get(descriptor.full_name):
-            return dict(known)
+        if descriptor.full_name in _WELL_KNOWN:
+            return dict(_WELL_KNOWN[descriptor.full_name])
         name = self._name(descriptor.full_name, descriptor.name)
         if name not in self.components:
             schema: Schema = {"type": "object", "additionalProperties": False, "properties": {}}

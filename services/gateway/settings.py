@@ -35,7 +35,9 @@ class GatewaySettings(ServiceSettings):
     refresh_token_ttl_s: int = Field(default=30 * _DAY_S, ge=1, le=365 * _DAY_S)
     """Life of a refresh token, and so of a session that is not used."""
     password_threads: int = Field(default=2, ge=1, le=16)
-    """Passwords hashed at once; each takes 19 MiB and about 30 ms of a core."""
+    """Passwords hashed at once."""
+    password_memory_kib: int = Field(default=19_456, ge=64)
+    """Memory that one argon2id hash takes; the default is what OWASP advises for two passes."""
 
     login_failures_per_minute_account: int = Field(default=5, ge=1)
     """Wrong passwords for one account before sign-in pauses."""
