@@ -228,6 +228,12 @@ def _create_metric_chunks() -> None:
         ),
         sa.PrimaryKeyConstraint("run_id", "update_sequence", "series_id", name="pk_metric_chunks"),
     )
+    # Compressing random bits costs ten times what storing them does: measured 90,000 points/s
+    # instead of 850,000 for chunks of 500 to 2,500 points, and saves 7 % of the space.
+    op.execute(
+        "ALTER TABLE metric_chunks"
+        " ALTER steps SET STORAGE EXTERNAL, ALTER values SET STORAGE EXTERNAL"
+    )
     op.create_index(
         "ix_metric_chunks_series_id_last_step",
         "metric_chunks",
