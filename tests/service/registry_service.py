@@ -230,7 +230,7 @@ def messages(
 async def a_registry(
     service_environment: Callable[[str], dict[str, Any]], tokens: Tokens, **settings: Any
 ) -> AsyncIterator[Registry]:
-    """Run a registry whose peers are in this process too; without a bus unless `nats_url` is given."""
+    """Run a registry with its peers in this process; without a bus unless `nats_url` is given."""
     environment = service_environment("registry") | {"nats_url": ""} | settings
     async with Peers().serving(environment["keys_dir"]) as peers:
         addresses = {"executor": peers.address, "evaluator": peers.address}
