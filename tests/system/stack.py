@@ -54,8 +54,9 @@ class Stack:
 
     def start(self) -> Stack:
         """Start the supervisor and return once every process is ready."""
-        self.home.mkdir(exist_ok=True)
-        with (self.home / "supervisor.out").open("wb") as output:
+        logs = self.home / "logs"
+        logs.mkdir(parents=True, exist_ok=True)
+        with (logs / "supervisor.log").open("wb") as output:
             self.supervisor = subprocess.Popen(
                 self.command("run"),
                 cwd=programs.REPOSITORY,
