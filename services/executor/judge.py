@@ -91,7 +91,8 @@ def _clean_exit(case: Case) -> Ending:
         return Ending(JobOutcome.CRASH, "the worker ended before it took its lease", 0)
     if case.run.requested_state is not None:
         return Ending(JobOutcome.REQUESTED, "the worker ended as asked", 0)
-    return Ending(JobOutcome.COMPLETED, "the worker ended with exit code 0", 0)
+    # Done or told to end while nobody listened: the next attempt finds out from the checkpoint.
+    return Ending(JobOutcome.PLATFORM, "the worker ended without a report", 0)
 
 
 def _overdue(case: Case, settings: ExecutorSettings) -> Ending | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import uuid
 from contextlib import asynccontextmanager
@@ -26,6 +27,7 @@ from google.protobuf.struct_pb2 import Struct
 
 from kit import server
 from services.executor.__main__ import build
+from services.executor.drivers.process import ProcessDriver
 from services.executor.settings import ExecutorSettings
 from tests.waiting import eventually
 
@@ -150,6 +152,7 @@ async def running_executor(
     *,
     plan: str = "",
     environment: dict[str, Any] | None = None,
+    leaves_workers: bool = False,
     **settings: Any,
 ) -> AsyncIterator[Bench]:
     """Run an executor whose workers follow `plan`; without one, nobody takes the leases."""
@@ -164,6 +167,19 @@ async def running_executor(
     }
     async with with_own_address(ExecutorSettings(**values)) as running:
         yield Bench(running, tokens, str(uuid.uuid4()))
+    if not leaves_workers:
+        await end_workers(values["home"] / "jobs")
+
+
+async def end_workers(directory: Path) -> None:
+    """End what an executor leaves running by design when it ends itself."""
+    driver = ProcessDriver(directory, memory_bytes=0)
+    for place in await asyncio.to_thread(lambda: list(directory.glob("*"))):
+
+        async def is_gone(name: str = place.name) -> bool:
+            return await driver.reap(name)
+
+        await eventually(is_gone)
 
 
 @asynccontextmanager

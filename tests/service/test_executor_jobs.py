@@ -109,6 +109,15 @@ async def test_a_crash_is_tried_again_and_counts(
         assert await outcomes(bench, once.id) == ["CRASH", "PLATFORM"]
 
 
+async def test_a_worker_that_ends_without_a_report_goes_on_from_its_checkpoint(
+    service_environment: Environment, tokens: Tokens
+) -> None:
+    plan = "quiet_success,complete"
+    async with running_executor(service_environment, tokens, plan=plan) as bench:
+        run = await bench.reaches((await bench.create({})).id, COMPLETED)
+        assert await outcomes(bench, run.id) == ["PLATFORM", "COMPLETED"]
+
+
 @pytest.mark.parametrize(
     ("plan", "expected", "words"),
     [
@@ -328,7 +337,7 @@ async def test_a_restarted_executor_adopts_its_workers(
 ) -> None:
     environment = service_environment("executor")
     async with running_executor(
-        service_environment, tokens, plan="work_on", environment=environment
+        service_environment, tokens, plan="work_on", environment=environment, leaves_workers=True
     ) as bench:
         run = await bench.create({})
         before = await steps_beyond(bench, run.id, 1)

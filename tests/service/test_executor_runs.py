@@ -17,12 +17,14 @@ from elodrome.executor.v1 import (
 )
 from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.struct_pb2 import Struct
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from games import catalogue
 from kit import errors
 from kit.outbox import OutboxEvent
+from services.executor.models.metric import MetricChunk
 from tests.service.executor_bench import Bench, running_executor
+from tests.service.registry_service import a_registry
 from trainer import config as training
 
 if TYPE_CHECKING:
@@ -304,6 +306,32 @@ async def test_an_active_run_is_not_deleted(bench: Bench) -> None:
     error = await refusal(bench.verb("DeleteRun", run.id))
     assert error.code is grpc.StatusCode.UNAVAILABLE
     assert (await bench.get(run.id)).id == run.id
+
+
+async def test_deleting_a_run_takes_its_metrics_unless_a_version_came_from_it(
+    service_environment: Callable[[str], dict[str, Any]], tokens: Tokens
+) -> None:
+    async with a_registry(service_environment, tokens) as registry:
+        peers = {"registry": registry.running.address}
+        async with running_executor(service_environment, tokens, addresses=peers) as bench:
+            plain = await bench.create({}, type=EXTERNAL)
+            log = metric_service_pb2.LogMetricsRequest(run_id=plain.id, values={"loss": 1})
+            await bench.metrics.LogMetrics(log, metadata=bench.user)
+            active = await refusal(bench.verb("DeleteRun", plain.id))
+            assert (active.reason, active.metadata["current"]) == ("RUN_ACTIVE", "RUNNING")
+            await bench.verb("FinishRun", plain.id)
+            await bench.verb("DeleteRun", plain.id)
+            assert (await refusal(bench.get(plain.id))).reason == "RUN_NOT_FOUND"
+            async with bench.sessions() as session:
+                assert await session.scalar(select(func.count()).select_from(MetricChunk)) == 0
+
+            kept = await bench.create({}, type=EXTERNAL)
+            await bench.verb("FinishRun", kept.id)
+            checkpoint = await registry.a_checkpoint(run_id=kept.id)
+            await registry.a_version(await registry.a_model(), checkpoint=checkpoint)
+            referenced = await refusal(bench.verb("DeleteRun", kept.id))
+            assert referenced.reason == "RUN_REFERENCED"
+            assert (await bench.get(kept.id)).id == kept.id
 
 
 async def test_the_schema_says_what_a_config_may_hold(bench: Bench) -> None:
