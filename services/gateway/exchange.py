@@ -212,13 +212,7 @@ class Exchange:
         """Send a refusal."""
         status, body, headers = render(error, self.request_id)
         self.reason = error.reason
-        if self._unread():
-            headers.append((b"connection", b"close"))
         await self.answer(status, body, headers)
-
-    def _unread(self) -> bool:
-        """Say whether so much of the body may be left that reading it on is a waste."""
-        return self.length() > 1 << 16 or b"transfer-encoding" in self.headers
 
 
 class Disconnected(Exception):  # noqa: N818

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _HEADER_LIMIT_BYTES = 32 << 10
 _HEADER_TIMEOUT_S = 10
+_LINGER_S = 30
 _KEEP_ALIVE_S = 75
 _BACKLOG = 512
 
@@ -31,7 +32,7 @@ class Protocol(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401 - uvicorn's own
         super().__init__(*arguments, **named)
         self._header_bytes = 0
-        self._header_timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock: a connection that never asks anything is closed."""
@@ -65,19 +66,31 @@ class Protocol(HttpToolsProtocol):
         self._stop_clock()
         super().on_headers_complete()
 
+    def on_response_complete(self) -> None:
+        """Let a client whose body is not wanted finish sending, so that it reads the answer."""
+        super().on_response_complete()
+        if self.cycle.more_body:
+            self._start_clock(_LINGER_S)
+
+    def on_message_complete(self) -> None:
+        """End the request."""
+        if self.cycle.response_complete:
+            self._stop_clock()
+        super().on_message_complete()
+
     def _count(self, size_bytes: int) -> None:
         self._header_bytes += size_bytes
         if self._header_bytes > _HEADER_LIMIT_BYTES:
             raise ValueError("the headers are too large")
 
-    def _start_clock(self) -> None:
+    def _start_clock(self, limit_s: float = _HEADER_TIMEOUT_S) -> None:
         self._stop_clock()
-        self._header_timer = self.loop.call_later(_HEADER_TIMEOUT_S, self.transport.close)
+        self._timer = self.loop.call_later(limit_s, self.transport.close)
 
     def _stop_clock(self) -> None:
-        if self._header_timer:
-            self._header_timer.cancel()
-            self._header_timer = None
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
 
 
 class Listener(uvicorn.Server):

@@ -57,15 +57,14 @@ class Origins:
         ]
 
     def preflight(self, exchange: Exchange, methods: bytes) -> Headers:
-        """Return what an OPTIONS request is told, beyond the methods that exist."""
-        headers = self.cors(exchange)
-        if headers:
-            headers += [
-                (b"access-control-allow-methods", methods),
-                (b"access-control-allow-headers", _ALLOWED_HEADERS),
-                (b"access-control-max-age", _PREFLIGHT_S),
-            ]
-        return headers
+        """Return what the page of an allowed origin is told before it sends a request."""
+        if exchange.header(b"origin") not in self._allowed:
+            return []
+        return [
+            (b"access-control-allow-methods", methods),
+            (b"access-control-allow-headers", _ALLOWED_HEADERS),
+            (b"access-control-max-age", _PREFLIGHT_S),
+        ]
 
     def _is_own(self, exchange: Exchange, origin: str) -> bool:
         host = exchange.header(b"host")
