@@ -73,17 +73,23 @@ def read(file: BinaryIO, size_bytes: int) -> Contents:
 
 def _read_header(file: BinaryIO, size_bytes: int) -> bytes:
     start = file.read(_LENGTH_BYTES)
-    for magic, kind in _FOREIGN.items():
-        if start.startswith(magic):
-            _refuse(f"it is {kind}, and only safetensors files are accepted")
+    length = int.from_bytes(start, "little")
+    if len(start) < _LENGTH_BYTES or length > MAX_HEADER_BYTES:
+        # Only now: a header of 1,152 bytes begins as a pickle does.
+        _refuse_foreign(start)
     if len(start) < _LENGTH_BYTES:
         _refuse("it is shorter than a header")
-    length = int.from_bytes(start, "little")
     if length > MAX_HEADER_BYTES:
         _refuse(f"its header claims {length} bytes; the limit is {MAX_HEADER_BYTES}")
     if length > size_bytes - _LENGTH_BYTES:
         _refuse("its header claims more bytes than the file has")
     return file.read(length)
+
+
+def _refuse_foreign(start: bytes) -> None:
+    for magic, kind in _FOREIGN.items():
+        if start.startswith(magic):
+            _refuse(f"it is {kind}, and only safetensors files are accepted")
 
 
 def _parse_header(text: bytes) -> dict[str, Any]:

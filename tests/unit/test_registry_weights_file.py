@@ -63,6 +63,13 @@ def test_a_file_of_the_safetensors_library_is_accepted() -> None:
     assert content.tensor_groups == ("network", "optimizer", "rng")
 
 
+@pytest.mark.parametrize("length", [640, 896, 1152, 1408])
+def test_a_header_whose_length_looks_like_a_pickle_is_read(length: int) -> None:
+    """These lengths are written 80 02 to 80 05, and so do pickles begin."""
+    header = json.dumps(a_header()).encode().ljust(length)
+    assert read(a_file(header)).manifest == MANIFEST
+
+
 class Bomb:
     def __reduce__(self) -> tuple[Any, ...]:
         return (open, ("/nonexistent/marker", "w"))
