@@ -64,7 +64,7 @@ class Attempt:
         if _EVALUATOR not in os.environ:
             raise ConfigError(_EVALUATOR, "is not set")
         evaluator = self._channels.enter_context(platform.channel(os.environ[_EVALUATOR]))
-        evaluation_id = self.lease.run.config["evaluation_id"]
+        evaluation_id = str(self.lease.run.config["evaluation_id"])
         assignment = Assignment(evaluator, self._credential, evaluation_id)
         self._assignment = assignment
         trained = self._trained_agent(assignment)

@@ -6,12 +6,10 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from elodrome.executor.v1 import run_pb2
-from sqlalchemy import select
 
 from kit import outbox
-from kit.db import server_now
 from services.evaluator import summary
-from services.evaluator.models.evaluation import Evaluation, episodes_of
+from services.evaluator.models.evaluation import Evaluation, current_time, episodes_of
 from services.evaluator.models.suite import SuiteVersion
 from services.evaluator.summary import Played
 
@@ -30,20 +28,20 @@ async def complete(session: AsyncSession, evaluation: Evaluation) -> None:
     results = await asyncio.to_thread(
         summary.summarize, episodes, version.metric_names, scenarios, evaluation.bootstrap_seed
     )
-    evaluation.complete(results, await session.scalar(select(server_now())))
+    evaluation.complete(results, await current_time(session))
     outbox.emit(session, evaluation.to_event(), about=evaluation.id)
 
 
 async def fail(session: AsyncSession, evaluation: Evaluation, error: str) -> None:
     """End a locked evaluation without results."""
-    evaluation.fail(error, await session.scalar(select(server_now())))
+    evaluation.fail(error, await current_time(session))
     outbox.emit(session, evaluation.to_event(), about=evaluation.id)
 
 
 async def cancel(session: AsyncSession, evaluation: Evaluation, error: str) -> None:
     """End a locked evaluation at somebody's wish; one that is cancelled stays as it is."""
     before = evaluation.revision
-    evaluation.cancel(error, await session.scalar(select(server_now())))
+    evaluation.cancel(error, await current_time(session))
     if evaluation.revision > before:
         outbox.emit(session, evaluation.to_event(), about=evaluation.id)
 

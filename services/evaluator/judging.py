@@ -15,7 +15,10 @@ from services.evaluator.metrics import METRICS
 DEFAULT_METRIC = "return"
 
 _PASSED, _FAILED = gate_pb2.CHECK_STATE_PASSED, gate_pb2.CHECK_STATE_FAILED
-_BASELINES = {gate_pb2.BASELINE_RANDOM: "random", gate_pb2.BASELINE_STABLE: "stable"}
+_BASELINES: dict[int, str] = {
+    gate_pb2.BASELINE_RANDOM: "random",
+    gate_pb2.BASELINE_STABLE: "stable",
+}
 
 Column = dict[tuple[str, int], float]
 

@@ -24,6 +24,7 @@ from services.evaluator.models.evaluation import ACTIVE, Evaluation, State
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from sqlalchemy import ColumnExpressionArgument
     from sqlalchemy.ext.asyncio import AsyncSession
 
     from kit.server import Context
@@ -86,7 +87,9 @@ class Reconciler:
         for evaluation_id in await self._due(Evaluation.state.in_(ACTIVE), quiet, run_id=True):
             await self._look_at_run(evaluation_id)
 
-    async def _due(self, *conditions: object, run_id: bool | None = None) -> list[str]:
+    async def _due(
+        self, *conditions: ColumnExpressionArgument[bool], run_id: bool | None = None
+    ) -> list[str]:
         query = select(Evaluation.id).where(*conditions).order_by(Evaluation.create_time).limit(200)
         if run_id is not None:
             query = query.where(Evaluation.run_id.is_not(None) == run_id)

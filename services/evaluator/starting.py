@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from sqlalchemy import func, select
 
 from kit import outbox
-from kit.db import new_id, server_now
+from kit.db import new_id
 from services.evaluator.models.evaluation import (
     Evaluation,
     Trigger,
+    current_time,
     newest_completed,
     newest_environment,
 )
@@ -105,6 +106,6 @@ async def _answer_from_cache(session: AsyncSession, evaluation: Evaluation) -> N
     # A cached answer leads to where the episodes are, not to another cached answer.
     if source.source_evaluation_id is not None:
         source = await session.get_one(Evaluation, source.source_evaluation_id)
-    now = await session.scalar(select(server_now()))
+    now = await current_time(session)
     evaluation.copy_results(source, now)
     outbox.emit(session, evaluation.to_event(), about=evaluation.id)

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from elodrome.evaluator.v1 import evaluation_pb2, suite_pb2
+from elodrome.evaluator.v1 import evaluation_pb2
 
 from services.evaluator import inference
 from services.evaluator.inference import Difference, Estimate, Resampling
@@ -79,7 +79,7 @@ def compare(
     candidate_estimate = inference.estimate(candidate_values, resampling("candidate"), rate=rate)
     return evaluation_pb2.MetricComparison(
         metric=metric,
-        goal=suite_pb2.MetricGoal.Value(f"METRIC_GOAL_{goal}"),
+        goal=f"METRIC_GOAL_{goal}",
         base=_estimate_proto(metric, base_estimate, confidence),
         candidate=_estimate_proto(metric, candidate_estimate, confidence),
         confidence=confidence,

@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from elodrome.evaluator.v1 import evaluation_service_pb2
-from sqlalchemy import select
 
 from kit import errors
-from kit.db import server_now
-from services.evaluator.models.evaluation import get_evaluation
+from services.evaluator.models.evaluation import current_time, get_evaluation
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -40,7 +38,7 @@ async def watch(
     while True:
         async with sessions() as session:
             evaluation = await get_evaluation(session, evaluation_id)
-            now = await session.scalar(select(server_now()))
+            now = await current_time(session)
         if evaluation.is_active:
             if evaluation.revision > revision:
                 yield _progress(evaluation, now)
@@ -62,7 +60,7 @@ def _progress(
     return evaluation_service_pb2.WatchEvaluationResponse(
         cursor=str(evaluation.revision),
         progress=evaluation_service_pb2.EvaluationProgress(
-            state=evaluation.state.number,
+            state=evaluation.state.wire_name,
             percent=evaluation.percent,
             episodes_done=evaluation.episodes_done,
             episodes_total=evaluation.episodes_total,

@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from kit import errors
-from kit.db import Base, CreateTime, Id, Json, Reference, UpdateTime
+from kit.db import Base, CreateTime, Id, Json, Reference, UpdateTime, server_now
 from kit.states import Machine
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ class State(StrEnum):
     CANCELLED = "CANCELLED"
 
     @property
-    def number(self) -> evaluation_pb2.EvaluationState:
+    def wire_name(self) -> str:
         """The state on the wire."""
-        return evaluation_pb2.EvaluationState.Value(f"EVALUATION_STATE_{self.value}")
+        return f"EVALUATION_STATE_{self.value}"
 
 
 class Trigger(StrEnum):
@@ -220,7 +220,7 @@ class Evaluation(Base):
             checkpoint_id=self.checkpoint_id,
             agent=self.agent or None,
             checkpoint_sha256=self.checkpoint_sha256,
-            state=self.state.number,
+            state=self.state.wire_name,
             percent=self.percent,
             episodes_done=self.episodes_done,
             episodes_total=self.episodes_total,
@@ -231,7 +231,7 @@ class Evaluation(Base):
             cached=self.source_evaluation_id is not None,
             source_evaluation_id=self.source_evaluation_id or "",
             rerun_of_id=self.rerun_of_id or "",
-            trigger=evaluation_pb2.EvaluationTrigger.Value(f"EVALUATION_TRIGGER_{self.trigger}"),
+            trigger=f"EVALUATION_TRIGGER_{self.trigger}",
             run_id=self.run_id or "",
             owner_id=self.owner_id,
             error=self.error,
@@ -253,7 +253,7 @@ class Evaluation(Base):
             checkpoint_id=self.checkpoint_id or "",
             checkpoint_sha256=self.checkpoint_sha256,
             agent=self.agent,
-            state=self.state.number,
+            state=self.state.wire_name,
             means={row["metric"]: row["mean"] for row in results.get("metrics", ())},
             error=self.error,
             owner_id=self.owner_id,
@@ -319,6 +319,11 @@ def finite(values: dict[str, float]) -> dict[str, float]:
                 f"metrics.{name}", f"must be finite and at most {MAX_VALUE:g} in size"
             )
     return {name: value + 0.0 for name, value in values.items()}
+
+
+async def current_time(session: AsyncSession) -> datetime:
+    """Read the database's clock, by which every evaluation is judged."""
+    return (await session.scalars(select(server_now()))).one()
 
 
 async def get_evaluation(

@@ -135,9 +135,7 @@ class SuiteVersion(Base):
     def metrics_to_proto(self) -> list[suite_pb2.SuiteMetric]:
         """Say what is measured."""
         return [
-            suite_pb2.SuiteMetric(
-                name=row["name"], goal=suite_pb2.MetricGoal.Value(f"METRIC_GOAL_{row['goal']}")
-            )
+            suite_pb2.SuiteMetric(name=row["name"], goal=f"METRIC_GOAL_{row['goal']}")
             for row in self.metrics
         ]
 

@@ -14,7 +14,6 @@ from sqlalchemy import Select, select
 
 from kit import errors, parse
 from kit.auth import principal
-from kit.db import server_now
 from kit.page import list_page
 from services.evaluator import comparing, ending, watching
 from services.evaluator.models.evaluation import (
@@ -22,6 +21,7 @@ from services.evaluator.models.evaluation import (
     Evaluation,
     State,
     Trigger,
+    current_time,
     own_evaluation,
 )
 from services.evaluator.models.suite import get_suite, get_version
@@ -87,7 +87,7 @@ class EvaluationServicer(evaluation_service_pb2_grpc.EvaluationServiceServicer):
         """Read an evaluation."""
         async with self._sessions() as session:
             evaluation = await own_evaluation(session, parse.uuid(request.id, "id"), principal())
-            return evaluation.to_proto(await session.scalar(select(server_now())))
+            return evaluation.to_proto(await current_time(session))
 
     async def ListEvaluations(
         self,
@@ -252,7 +252,7 @@ def _check_same(evaluation: Evaluation, suite_id: str, number: int, subject: Sub
 
 def _filtered(
     request: evaluation_service_pb2.ListEvaluationsRequest,
-) -> Select[tuple[Evaluation]]:
+) -> Select[Evaluation]:
     caller = principal()
     query = select(Evaluation)
     if not caller.owns(None):

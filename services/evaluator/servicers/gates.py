@@ -276,7 +276,7 @@ def _number(version: int, field: str) -> int:
     return parse.integer(version, field, minimum=0, maximum=2**31 - 1)
 
 
-def _filtered(request: gate_service_pb2.ListDecisionsRequest) -> Select[tuple[GateDecision]]:
+def _filtered(request: gate_service_pb2.ListDecisionsRequest) -> Select[GateDecision]:
     caller = principal()
     query = select(GateDecision)
     if not caller.owns(None):

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from elodrome.evaluator.v1 import evaluation_pb2, referee_service_pb2, referee_service_pb2_grpc
-from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
 from kit import errors, failpoint, parse
 from kit.auth import principal
-from kit.db import new_id, server_now
+from kit.db import new_id
 from services.evaluator import ending
 from services.evaluator.models.evaluation import (
     Episode,
     Evaluation,
     State,
+    current_time,
     episodes_of,
     finite,
     get_evaluation,
@@ -51,7 +51,7 @@ class RefereeServicer(referee_service_pb2_grpc.RefereeServiceServicer):
         engine = parse.text(request.environment_version, "environment_version", max_length=128)
         async with self._sessions.begin() as session:
             evaluation = await get_evaluation(session, evaluation_id, lock=True)
-            now = await session.scalar(select(server_now()))
+            now = await current_time(session)
             evaluation.claim(principal(), engine, now)
             version = await session.get_one(SuiteVersion, evaluation.suite_version_id)
             recorded = await episodes_of(session, evaluation)
