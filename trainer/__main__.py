@@ -94,6 +94,9 @@ def main() -> int:
     except platform.UnreachableError as error:
         logger.warning("giving up for now: %s", error)
         return TEMPORARY
+    except platform.RefusedError as error:
+        logger.warning("refused: %s", error)
+        return INTERNAL
     except ConfigError as error:
         logger.warning("this process was not started by an executor: %s", error)
         return BAD_CONFIG

@@ -49,4 +49,4 @@ def new_network(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = QNetwork(observation_shape, action_count)
-    return network.to(memory_format=torch.channels_last)
+    return nn.utils.convert_conv2d_weight_memory_format(network, torch.channels_last)

@@ -128,7 +128,7 @@ def channel(address: str) -> Iterator[grpc.Channel]:
 
 def reason_of(error: grpc.RpcError) -> str:
     """Read the stable reason of a refusal, such as STALE_EPOCH; empty where there is none."""
-    metadata: dict[str, bytes] = dict(error.trailing_metadata() or ())
+    metadata = {entry.key: entry.value for entry in error.trailing_metadata() or ()}
     for detail in status_pb2.Status.FromString(metadata.get(_DETAILS_KEY, b"")).details:
         info = error_details_pb2.ErrorInfo()
         if detail.Unpack(info):

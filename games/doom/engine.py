@@ -18,7 +18,7 @@ def write_launcher(directory: Path) -> Path:
     keeps that thread until the game closes. Without setpriv (not Linux) only the directory is
     changed.
     """
-    engine = Path(vizdoom.__file__).parent / "vizdoom"
+    engine = Path(vizdoom.scenarios_path).with_name("vizdoom")
     tied = "setpriv --pdeathsig KILL -- " if shutil.which("setpriv") else ""
     script = directory / "engine"
     change = f"cd {shlex.quote(str(directory))}"

@@ -112,15 +112,9 @@ class DoomGame:
         state = self._engine.get_state()
         if state is None:
             return None
-        buffers = {
-            "screen": state.screen_buffer,
-            "depth": state.depth_buffer,
-            "labels": state.labels_buffer,
-            "automap": state.automap_buffer,
-        }
-        present = {name: buffer for name, buffer in buffers.items() if buffer is not None}
         observation = np.concatenate(self._frames)
-        return DoomState(observation, self.variables, present, self._engine.get_episode_time())
+        tic = self._engine.get_episode_time()
+        return DoomState(observation, self.variables, _buffers(state), tic)
 
     def is_episode_finished(self) -> bool:
         """Tell whether the episode has ended, by the clock or in the game."""
@@ -177,19 +171,15 @@ class DoomGame:
         engine.set_available_game_variables([])
 
     def _frame(self, state: vizdoom.GameState) -> Frame:
-        screens = [state.screen_buffer]
-        if self.options.depth:
-            screens.append(state.depth_buffer)
-        if self.options.labels:
-            screens.append(state.labels_buffer)
-        if self.options.automap:
-            screens.append(_gray(state.automap_buffer))
-        return np.concatenate([self._resized(screen) for screen in screens])
+        buffers = _buffers(state)
+        if "automap" in buffers:
+            buffers["automap"] = _gray(buffers["automap"])
+        return np.concatenate([self._resized(buffer) for buffer in buffers.values()])
 
     def _resized(self, screen: Frame) -> Frame:
         size = (self.options.width, self.options.height)
-        small = cv2.resize(screen, size, interpolation=cv2.INTER_LINEAR)
-        return small[None] if small.ndim == 2 else np.moveaxis(small, 2, 0)  # noqa: PLR2004
+        small = np.asarray(cv2.resize(screen, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+        return np.moveaxis(np.atleast_3d(small), 2, 0)
 
 
 def _engine_resolution(options: ObservationOptions) -> vizdoom.ScreenResolution:
@@ -200,5 +190,17 @@ def _engine_resolution(options: ObservationOptions) -> vizdoom.ScreenResolution:
     raise ValueError(f"no engine screen covers {options.width}x{options.height}")
 
 
+def _buffers(state: vizdoom.GameState) -> dict[str, Frame]:
+    """Name the buffers that the options asked the engine for, in the order of their channels."""
+    buffers = {
+        "screen": state.screen_buffer,
+        "depth": state.depth_buffer,
+        "labels": state.labels_buffer,
+        "automap": state.automap_buffer,
+    }
+    return {name: np.asarray(buffer) for name, buffer in buffers.items() if buffer is not None}
+
+
 def _gray(image: Frame) -> Frame:
-    return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)  # noqa: PLR2004
+    is_gray = image.ndim == 2  # noqa: PLR2004 - height and width alone
+    return image if is_gray else np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
