@@ -73,6 +73,7 @@ ADVICE_OF_REASON = {
     "CONFIG_IMMUTABLE": "start another run with the change: elodrome runs clone ID --set KEY=VALUE",
     "SESSION_NOT_OVER": "end it first: elodrome sessions end SESSION_ID",
     "SCORE_MISMATCH": "leave --score out: the server decides it from the events",
+    "ILLEGAL_TRANSITION": "it has moved on; look at it again with get",
     "RUN_NOT_FOUND": "see your runs: elodrome runs list",
 }
 ADVICE_OF_EXIT = {

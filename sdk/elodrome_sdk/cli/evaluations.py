@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from elodrome_sdk.cli.command import Cli, command
-from elodrome_sdk.cli.options import PageSize, PageToken, resolve_name
+from elodrome_sdk.cli.options import PageSize, PageToken, parse_object, resolve_name
 from elodrome_sdk.cli.output import Item, show_item, show_list, show_table
 from elodrome_sdk.cli.watching import watch_evaluation
 
@@ -147,6 +148,16 @@ def compare_evaluations(cli: Cli, base_id: EvaluationId, candidate_id: Evaluatio
 def list_suites(cli: Cli, limit: PageSize = 20, page: PageToken = "") -> None:
     """List suites."""
     show_list(cli, cli.client.get("/suites", page_size=limit, page_token=page), SUITES)
+
+
+@command(app, "create-suite")
+def create_suite(
+    cli: Cli,
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="JSON file.")],
+) -> None:
+    """Create a suite from a JSON file with name, scenarios, seeds and metrics."""
+    body = parse_object(file.read_text(encoding="utf-8"), str(file))
+    show_item(cli, cli.client.post("/suites", body), SUITES)
 
 
 def _show(cli: Cli, evaluation: Item) -> None:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from elodrome_sdk.cli.command import Cli, ExitCode, command
-from elodrome_sdk.cli.options import PageSize, PageToken, resolve_name, resolve_version
+from elodrome_sdk.cli.options import (
+    PageSize,
+    PageToken,
+    parse_object,
+    resolve_name,
+    resolve_version,
+)
 from elodrome_sdk.cli.output import Item, show_item, show_list, show_table
 
 app = typer.Typer(no_args_is_help=True, help="Let a gate decide, and look at its decisions.")
@@ -91,6 +98,16 @@ def recompute(cli: Cli, decision_id: DecisionId) -> int:
 def list_policies(cli: Cli, limit: PageSize = 20, page: PageToken = "") -> None:
     """List gate policies."""
     show_list(cli, cli.client.get("/gate-policies", page_size=limit, page_token=page), POLICIES)
+
+
+@command(app, "create-policy")
+def create_policy(
+    cli: Cli,
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="JSON file.")],
+) -> None:
+    """Create a gate policy from a JSON file with name and rules."""
+    body = parse_object(file.read_text(encoding="utf-8"), str(file))
+    show_item(cli, cli.client.post("/gate-policies", body), POLICIES)
 
 
 def _show(cli: Cli, decision: Item) -> None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 _SHOWN_METRICS = 4
+# `done` says it, with the reason.
+_SETTLED = frozenset({"COMPLETED", "FAILED", "CANCELLED", "STOPPED"})
 _PATHS = {"run": "/runs/{}/watch", "eval": "/evaluations/{}/watch", "session": "/sessions/{}/watch"}
 
 
@@ -48,8 +50,8 @@ def watch_run(cli: Cli, run_id: str, cursor: str = "") -> int:
             line.note("phase", data.get("phase", ""))
         elif event == "metrics":
             line.numbers(data.get("values", {}))
-        elif event == "state":
-            line.say(f"{data['state']}  {_because(data)}")
+        elif event == "state" and data["state"] not in _SETTLED:
+            line.say(f"{data['state']}  {_because(data)}".rstrip())
         elif event == "checkpoint":
             line.say(f"checkpoint {data['checkpoint_id']} at iteration {data.get('iteration', 0)}")
 
@@ -129,8 +131,9 @@ def _follow(
                 continue
             describe(event.event, data, line)
             refresh()
-    if not cli.as_json and "state" in data:
-        cli.out.print(cell(data["state"]), _because(data), highlight=False, markup=False)
+    settled = data.get("evaluation", data)
+    if not cli.as_json:
+        cli.out.print(cell(settled["state"]), _because(settled), highlight=False, markup=False)
     return data
 
 
@@ -161,4 +164,4 @@ def _as_lines(cli: Cli) -> Iterator[tuple[Line, Callable[[], None]]]:
 
 
 def _because(data: dict[str, Any]) -> str:
-    return "  ".join(data[name] for name in ("reason", "last_error") if data.get(name))
+    return "  ".join(data[name] for name in ("reason", "last_error", "error") if data.get(name))
