@@ -222,6 +222,10 @@ def _problem(error: Exception, call: _Call) -> errors.RpcError:
     """Say in the caller's terms what went wrong; a bug is logged here and told to nobody."""
     if isinstance(error, errors.RpcError):
         return error
+    if isinstance(error, NotImplementedError):
+        return errors.RpcError(
+            grpc.StatusCode.UNIMPLEMENTED, "not offered here", reason="NOT_IMPLEMENTED"
+        )
     problem = db.problem(error) or _peer_problem(error)
     if problem is None:
         log.error("rpc_failed", rpc=call.rpc, caller=_name(call.caller), exc_info=error)
