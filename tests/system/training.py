@@ -13,15 +13,14 @@ SMALL = {
     "algorithm": "DQN",
     "scenario": "basic",
     "games": 2,
-    "max_iterations": 600,
+    "max_iterations": 480,
     "learning_starts": 200,
     "replay_capacity": 1000,
     "stop_decay": 1200,
     "target_interval": 100,
     "metrics_interval": 20,
-    "checkpoint_interval": 100,
-    "eval_interval": 300,
-    "eval_episodes": 2,
+    "checkpoint_interval": 80,
+    "eval_episodes": 1,
 }
 SETTLED = {"COMPLETED", "FAILED", "CANCELLED", "STOPPED"}
 # What a clock decides differs from run to run; everything else follows from the seed.
