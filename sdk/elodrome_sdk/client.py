@@ -6,6 +6,7 @@ import json
 import os
 import time
 import uuid
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Self
 
 import httpx
@@ -59,7 +60,12 @@ class Client:
         self._file = credentials or CredentialsFile()
         self._signed_in: Credentials | None = None
         self._http = httpx.Client(
-            base_url=self.url + API, timeout=timeout_s, transport=transport, trust_env=False
+            base_url=self.url + API,
+            timeout=timeout_s,
+            transport=transport,
+            trust_env=False,
+            # Cookies are for browsers: a request that carries one must prove where it comes from.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         )
 
     def __enter__(self) -> Self:
@@ -75,6 +81,13 @@ class Client:
     def login(self, email: str, password: str) -> dict[str, Any]:
         """Sign in, keep the credentials, and return the user."""
         answer = self._send("POST", "/auth/login", body={"email": email, "password": password})
+        self._keep(answer)
+        return answer["user"]
+
+    def register(self, email: str, password: str, username: str = "") -> dict[str, Any]:
+        """Create an account, keep its credentials, and return the user."""
+        body = {"email": email, "password": password, "username": username}
+        answer = self._send("POST", "/auth/register", body=body)
         self._keep(answer)
         return answer["user"]
 

@@ -64,6 +64,16 @@ def test_login_keeps_credentials_that_only_the_owner_reads(
         assert elsewhere._token() == ""
 
 
+def test_cookies_are_left_to_browsers(install: Install, client: Client) -> None:
+    cookie = {"set-cookie": "elodrome_session=s; Path=/; HttpOnly"}
+    install.on("POST /auth/register", Answer(201, sign_in(), headers=cookie))
+    install.on("POST /runs", {"id": "run-1"})
+    assert client.register("ada@example.org", "a long password")["username"] == "ada"
+    client.post("/runs")
+    assert "cookie" not in install.requests[-1].headers
+    assert install.requests[-1].headers["authorization"] == "Bearer fresh-access"
+
+
 def test_logout_tells_the_install_and_forgets(
     install: Install, client: Client, file: CredentialsFile
 ) -> None:

@@ -52,9 +52,7 @@ def register(
 ) -> None:
     """Create an account and sign in."""
     password = _password(password_stdin, confirm=True)
-    body = {"email": email, "password": password, "username": username}
-    cli.client.post("/auth/register", body)
-    show_item(cli, cli.client.login(email, password), USER)
+    show_item(cli, cli.client.register(email, password, username), USER)
 
 
 @command(app, "logout")

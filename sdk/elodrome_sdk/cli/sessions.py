@@ -145,9 +145,9 @@ def show_summary(cli: Cli, session_id: SessionId) -> None:
     """Show what a session came to, with insights and drills."""
     summary = cli.client.get(f"/sessions/{session_id}/summary")
     show_item(cli, summary, SUMMARY)
-    if not cli.as_json:
-        show_table(cli, summary.get("insights", []), INSIGHTS)
-        show_table(cli, summary.get("drills", []), DRILLS)
+    for name, columns in (("insights", INSIGHTS), ("drills", DRILLS)):
+        if summary.get(name) and not cli.as_json:
+            show_table(cli, summary[name], columns)
 
 
 @command(app, "watch")
