@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import httpx
+import psutil
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -23,7 +24,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from sqlalchemy import MetaData, create_engine, select, text
 
 from deploy.laptop.broker import free_port
-from deploy.laptop.postgres import RunningPostgres, as_system_user, start_postgres
+from deploy.laptop.postgres import RunningPostgres, as_system_user, start_postgres, wait_ready
 from kit import channel, db, migrate, server
 from kit.inbox import DeadLetter, InboxEvent
 from kit.outbox import OutboxEvent
@@ -171,17 +172,18 @@ def own_postgres(tmp_path: Path) -> Iterator[RunningPostgres]:
 
 def start_again(killed: RunningPostgres) -> None:
     killed.postgres.clear_leftovers()
-    child = subprocess.Popen(
-        killed.postgres.command(),
-        cwd=killed.postgres.home / "postgres",
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        **as_system_user(),
-    )
-    killed.child = child
-    eventually_sync(killed.postgres.ready, within_s=30)
+    log = killed.postgres.home / "postgres.log"
+    with log.open("ab") as output:
+        killed.child = subprocess.Popen(
+            killed.postgres.command(),
+            cwd=killed.postgres.home / "postgres",
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            **as_system_user(),
+        )
+    wait_ready(killed.postgres, psutil.Process(killed.child.pid), log)
 
 
 async def test_a_killed_database_is_told_as_unavailable_and_healed(
