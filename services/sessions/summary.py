@@ -47,8 +47,8 @@ def scores(events: Iterable[Happening]) -> list[int]:
     return running
 
 
-def timeline(events: Sequence[Happening]) -> list[session_pb2.Moment]:
-    """Find the moments worth another look, in time order."""
+def timeline(events: Sequence[Happening], running: Sequence[int]) -> list[session_pb2.Moment]:
+    """Find the moments worth another look, in time order; `running` is what `scores` gave."""
     return [
         session_pb2.Moment(
             t_ms=event.t_ms,
@@ -58,7 +58,7 @@ def timeline(events: Sequence[Happening]) -> list[session_pb2.Moment]:
             score=score,
             late=event.late,
         )
-        for event, score in zip(events, scores(events), strict=True)
+        for event, score in zip(events, running, strict=True)
         if (text := _moment_text(event))
     ]
 
@@ -68,8 +68,8 @@ def summarize(
 ) -> session_pb2.SessionSummary:
     """Compute the summary of a session from its events in time order; `create_time` is left out."""
     insights = find_insights(events)
-    moments = timeline(events)
     running = scores(events)
+    moments = timeline(events, running)
     return session_pb2.SessionSummary(
         session_id=session_id,
         score=running[-1] if running else 0,
