@@ -10,7 +10,6 @@ from elodrome.executor.v1 import run_pb2
 from elodrome.registry.v1 import events_pb2 as registry_events_pb2
 from sqlalchemy import func, or_, select
 
-from kit import parse
 from kit.bus import Consumer
 from services.evaluator import ending
 from services.evaluator.models.checkpoint import SavedCheckpoint
@@ -78,11 +77,14 @@ async def checkpoint_saved(
 ) -> None:
     """Remember the checkpoint, and evaluate it where a suite asks for that."""
     await lock_id(session, event.run_id)
+    # Damaged and uploaded again, a checkpoint is committed a second time.
+    if await session.get(SavedCheckpoint, event.checkpoint_id):
+        return
     before = await session.scalar(
         select(func.count()).where(SavedCheckpoint.run_id == event.run_id)
     )
     checkpoint = SavedCheckpoint(
-        id=parse.uuid(event.checkpoint_id, "checkpoint_id"),
+        id=event.checkpoint_id,
         run_id=event.run_id,
         owner_id=event.owner_id,
         sha256=event.sha256,
