@@ -21,7 +21,7 @@ help: ## list the targets
 
 venv: $(INSTALLED) ## install everything into .venv
 
-$(INSTALLED): pyproject.toml constraints.txt scripts/venv.sh
+$(INSTALLED): pyproject.toml sdk/pyproject.toml constraints.txt scripts/venv.sh
 	@scripts/venv.sh
 	@touch $@
 

@@ -19,10 +19,14 @@ if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
   exit 1
 fi
 
+# Two makes at once install one after the other.
+mkdir -p .build
+exec 9>.build/venv.lock
+flock 9
 [ -x .venv/bin/python ] || "$python" -m venv .venv
 pip=(.venv/bin/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt)
 echo 'installing PyTorch (a few minutes the first time)'
 # Torch comes first and alone: whatever depends on it then takes this build and no other.
 "${pip[@]}" torch==2.13.0
 echo 'installing everything else'
-"${pip[@]}" --editable '.[dev]'
+"${pip[@]}" --editable '.[dev]' --editable ./sdk

@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,28 +39,36 @@ def clock(seconds: float) -> str:
 
 
 class Meter:
-    """A bar with a line of figures; on a pipe, a line at most every few seconds."""
+    """A line of figures, printed every few seconds and once at the end."""
 
-    def __init__(self, display: Display, progress: Progress | None, title: str) -> None:
+    def __init__(self, display: Display, title: str) -> None:
         self._display = display
-        self._progress = progress
         self._title = title
-        self._task = progress.add_task(title, total=_DONE_PERCENT, figures="") if progress else None
         self._printed = 0.0
         self._percent = 0.0
 
     def update(self, percent: float, figures: str) -> None:
         """Show how far it is, 0 to 100, and the figures of the moment."""
-        if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, completed=percent, figures=figures)
-        elif self._is_due(percent):
+        is_done = percent >= _DONE_PERCENT > self._percent
+        if is_done or time.monotonic() - self._printed >= _LINE_EVERY_S:
             self._printed, self._percent = time.monotonic(), percent
             self._display.line(f"   {self._title} {percent:3.0f} %  {figures}")
 
-    def _is_due(self, percent: float) -> bool:
-        """Tell whether a line is worth printing: some time has passed, or it is just done."""
-        is_done = percent >= _DONE_PERCENT > self._percent
-        return is_done or time.monotonic() - self._printed >= _LINE_EVERY_S
+
+class LiveMeter(Meter):
+    """A bar that moves, with the figures of the moment below it."""
+
+    def __init__(self, display: Display, title: str, live: Live) -> None:
+        super().__init__(display, title)
+        columns = (TextColumn("   {task.description}"), BarColumn(40), TaskProgressColumn())
+        self._live = live
+        self._bar = Progress(*columns)
+        self._task = self._bar.add_task(title, total=_DONE_PERCENT)
+
+    def update(self, percent: float, figures: str) -> None:
+        """Show how far it is, 0 to 100, and the figures of the moment."""
+        self._bar.update(self._task, completed=percent)
+        self._live.update(Group(self._bar, Text(f"   {figures}")))
 
 
 class Display:
@@ -83,15 +93,10 @@ class Display:
     def meter(self, title: str) -> Iterator[Meter]:
         """Show a bar while something runs."""
         if not self._console.is_terminal:
-            yield Meter(self, None, title)
+            yield Meter(self, title)
             return
-        columns = (
-            TextColumn("   {task.description}"),
-            BarColumn(24),
-            TextColumn("{task.fields[figures]}"),
-        )
-        with Progress(*columns, console=self._console) as progress:
-            yield Meter(self, progress, title)
+        with Live(console=self._console, refresh_per_second=4) as live:
+            yield LiveMeter(self, title, live)
 
     def summary(self, rows: Sequence[tuple[str, str, float]], total_s: float) -> None:
         """Print the table of everything that was measured; the last column is in seconds."""
