@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import math
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf import json_format
@@ -179,8 +179,12 @@ def _number(value: float) -> float | str:
 
 def timestamp_text(value: Timestamp) -> str:
     """Return RFC 3339 in UTC, with as many digits of the second as it takes, in threes."""
-    whole = datetime.fromtimestamp(value.seconds, UTC).isoformat()[:-6]
-    return f"{whole}{_fraction(value.nanos)}Z"
+    return _moment_text(value.seconds, value.nanos)
+
+
+@lru_cache(maxsize=4096)
+def _moment_text(seconds: int, nanos: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:-6]}{_fraction(nanos)}Z"
 
 
 def _duration_text(value: Duration) -> str:
@@ -199,7 +203,9 @@ def _fraction(nanos: int) -> str:
 
 
 def _struct(value: Struct) -> dict[str, Any]:
-    return {key: _value(item) for key, item in value.fields.items()}
+    fields = value.fields
+    # Not `.items()`: the map's view is slow Python, its keys are not.
+    return {key: _value(fields[key]) for key in fields}
 
 
 def _list(value: ListValue) -> list[Any]:
