@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from elodrome.accounts.v1 import edge_service_pb2, edge_service_pb2_grpc
 from elodrome.evaluator.v1.events_pb2 import GateDecided
-from sqlalchemy import Text
+from sqlalchemy import Text, select
 from sqlalchemy.orm import Mapped, mapped_column
 
-from kit import server
+from kit import db, server
 from kit.bus import Consumer
 from kit.db import Base
 from kit.outbox import emit
@@ -39,6 +39,12 @@ class Effect(Base):
 
     number: Mapped[int] = mapped_column(primary_key=True)
     about: Mapped[str] = mapped_column(Text)
+
+
+async def effects(sessions: db.Sessions) -> list[str]:
+    """Return what took effect, in order."""
+    async with sessions() as session:
+        return list(await session.scalars(select(Effect.about).order_by(Effect.number)))
 
 
 class Decider(edge_service_pb2_grpc.EdgeServiceServicer):

@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING
 import pytest
 from elodrome.evaluator.v1.events_pb2 import EvaluationFinished, GateDecided
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from sqlalchemy import Text, func, select
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Mapped, mapped_column
 
 from kit import auth, bus, log, server
 from kit.bus import Bus, BusUnavailableError, Consumer
-from kit.db import Base, Sessions
 from kit.inbox import DeadLetter, InboxEvent, Letter
 from kit.outbox import OutboxEvent, emit
 from kit.replay import replay
 from tests.service.kit_probe import EvaluatorProbe, RegistryProbe
+from tests.service.kit_program import Effect, effects
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -27,16 +26,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncSession
 
+    from kit.db import Base, Sessions
+
 Environment = "Callable[[str], dict[str, Any]]"
-
-
-class Effect(Base):
-    """What handlers write here: a row for each time an event took effect."""
-
-    __tablename__ = "kit_effects"
-
-    number: Mapped[int] = mapped_column(primary_key=True)
-    about: Mapped[str] = mapped_column(Text)
 
 
 class Recorder:
@@ -82,11 +74,6 @@ async def decided(context: server.Context, *decision_ids: str) -> None:
     async with context.sessions.begin() as session:
         for decision_id in decision_ids:
             emit(session, GateDecided(decision_id=decision_id), about=decision_id)
-
-
-async def effects(sessions: Sessions) -> list[str]:
-    async with sessions() as session:
-        return list(await session.scalars(select(Effect.about).order_by(Effect.number)))
 
 
 async def count(sessions: Sessions, table: type[Base]) -> int:

@@ -13,6 +13,7 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+import grpc
 import httpx
 import psutil
 import pytest
@@ -21,15 +22,15 @@ from alembic.migration import MigrationContext
 from elodrome.accounts.v1.edge_service_pb2 import CreateStreamTicketRequest, GetBuildRequest
 from elodrome.accounts.v1.edge_service_pb2_grpc import EdgeServiceStub
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from sqlalchemy import MetaData, create_engine, select, text
+from sqlalchemy import MetaData, create_engine, text
 
 from deploy.laptop.broker import free_port
 from deploy.laptop.postgres import RunningPostgres, as_system_user, start_postgres, wait_ready
-from kit import channel, db, migrate, server
+from kit import channel, migrate, server
 from kit.inbox import DeadLetter, InboxEvent
 from kit.outbox import OutboxEvent
 from tests.service.kit_probe import EvaluatorProbe, RegistryProbe, probe, refusal
-from tests.service.kit_program import Effect, build_evaluator, build_registry, program
+from tests.service.kit_program import build_evaluator, build_registry, effects, program
 from tests.waiting import eventually, eventually_sync
 
 if TYPE_CHECKING:
@@ -52,11 +53,6 @@ async def caller(address: str) -> AsyncIterator[EdgeServiceStub]:
 
 async def ticket(stub: EdgeServiceStub, path: str, metadata: Metadata) -> None:
     await stub.CreateStreamTicket(CreateStreamTicketRequest(path=path), metadata=metadata)
-
-
-async def effects(sessions: db.Sessions) -> list[str]:
-    async with sessions() as session:
-        return list(await session.scalars(select(Effect.about).order_by(Effect.number)))
 
 
 async def until_answering(stub: EdgeServiceStub, process: subprocess.Popen[str]) -> None:
@@ -230,6 +226,45 @@ async def test_a_killed_database_is_told_as_unavailable_and_healed(
             return await status_of("") == SERVING
 
         await eventually(ready)
+        assert (await stub.GetBuild(GetBuildRequest())).version == "up"
+
+
+async def test_a_database_that_hangs_is_told_as_unavailable_within_five_seconds(
+    own_postgres: RunningPostgres, keys_dir: Path
+) -> None:
+    def build(context: server.Context) -> server.Parts:
+        async def ask() -> str:
+            async with context.sessions() as session:
+                return str(await session.scalar(text("SELECT 'up'")))
+
+        return probe(ask)
+
+    settings = EvaluatorProbe(
+        database_url=own_postgres.url("evaluator"), keys_dir=keys_dir, grpc_port=0
+    )
+    async with (
+        server.running(settings, build) as running,
+        grpc.aio.insecure_channel(running.address) as plain,
+    ):
+        stub = EdgeServiceStub(plain)
+
+        async def timed() -> tuple[str, float]:
+            started = time.monotonic()
+            error = await refusal(stub.GetBuild(GetBuildRequest(), timeout=30))
+            return error.reason, time.monotonic() - started
+
+        await asyncio.gather(*(stub.GetBuild(GetBuildRequest()) for _ in range(5)))
+        server_process = psutil.Process(own_postgres.pid)
+        frozen = [server_process, *server_process.children(recursive=True)]
+        for process in frozen:
+            process.suspend()
+        try:
+            answers = await asyncio.gather(*(timed() for _ in range(12)))
+        finally:
+            for process in frozen:
+                process.resume()
+        assert {reason for reason, _ in answers} == {"DATABASE_UNAVAILABLE"}
+        assert max(seconds for _, seconds in answers) < 5.5
         assert (await stub.GetBuild(GetBuildRequest())).version == "up"
 
 
