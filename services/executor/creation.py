@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
 
-from kit import errors, failpoint, parse
+from kit import errors, parse
 from kit.auth import principal
 from kit.db import new_id
 from services.executor import lifecycle, run_config
@@ -163,7 +163,6 @@ async def create(
         run.begin_work(now)
     else:
         await lifecycle.queue(session, run, now=now)
-    failpoint.hit("executor.before_commit")
     return run
 
 

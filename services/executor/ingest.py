@@ -118,12 +118,13 @@ async def _without_stored(session: AsyncSession, series: Any, stretch: Stretch) 
         MetricChunk.first_step <= int(stretch.steps[-1]),
     )
     for sent in await session.scalars(overlapping):
-        stretch = points.without(stretch, points.read_array(sent, ">i8"))
+        stretch = points.without(stretch, points.read_steps(sent))
     return stretch
 
 
 async def _copy(session: AsyncSession, stream: bytes) -> None:
     connection = await (await session.connection()).get_raw_connection()
+    assert connection.driver_connection is not None
     cursor = connection.driver_connection.cursor()
     async with cursor, cursor.copy(_COPY) as copy:
         await copy.write(stream)

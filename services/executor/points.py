@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import struct
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -163,10 +163,19 @@ def _array(values: Steps | Values, dtype: str, oid: int) -> bytes:
     return struct.pack(">i", len(header) + body.nbytes) + header + body.tobytes()
 
 
-def read_array(sent: bytes, dtype: str) -> NDArray[np.generic]:
-    """Read what `array_send` gives for a one-dimensional array without nulls."""
+def read_steps(sent: bytes) -> Steps:
+    """Read what `array_send` gives for steps."""
+    return _items(sent, ">i8").astype(np.int64)
+
+
+def read_values(sent: bytes) -> Values:
+    """Read what `array_send` gives for values."""
+    return _items(sent, ">f8").astype(np.float64)
+
+
+def _items(sent: bytes, dtype: str) -> NDArray[Any]:
     body = np.frombuffer(sent, np.dtype([("length", ">i4"), ("item", dtype)]), offset=20)
-    return body["item"].astype(dtype.replace(">", "="))
+    return body["item"]
 
 
 def join(stretches: Sequence[Stretch]) -> Stretch:

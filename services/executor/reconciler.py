@@ -138,6 +138,7 @@ class Reconciler:
             return
         if await self._driver.reap(job.name):
             await self._tails.finish(job)
+            await self._driver.discard(job.name)
 
     async def _is_ending(self, job: Job) -> bool:
         seen = await self._driver.observe([job.name])

@@ -19,7 +19,7 @@ class RunType(StrEnum):
 
     def to_proto(self) -> run_pb2.RunType:
         """Return the value on the wire."""
-        return run_pb2.RunType.Value(f"RUN_TYPE_{self}")
+        return getattr(run_pb2, f"RUN_TYPE_{self}")
 
 
 class RunState(StrEnum):
@@ -36,7 +36,7 @@ class RunState(StrEnum):
 
     def to_proto(self) -> run_pb2.RunState:
         """Return the value on the wire."""
-        return run_pb2.RunState.Value(f"RUN_STATE_{self}")
+        return getattr(run_pb2, f"RUN_STATE_{self}")
 
 
 class JobState(StrEnum):
@@ -52,7 +52,7 @@ class JobState(StrEnum):
 
     def to_proto(self) -> run_pb2.JobState:
         """Return the value on the wire."""
-        return run_pb2.JobState.Value(f"JOB_STATE_{self}")
+        return getattr(run_pb2, f"JOB_STATE_{self}")
 
 
 class JobOutcome(StrEnum):
@@ -71,7 +71,7 @@ class JobOutcome(StrEnum):
 
     def to_proto(self) -> run_pb2.JobOutcome:
         """Return the value on the wire."""
-        return run_pb2.JobOutcome.Value(f"JOB_OUTCOME_{self}")
+        return getattr(run_pb2, f"JOB_OUTCOME_{self}")
 
     @property
     def job_state(self) -> JobState:

@@ -114,8 +114,8 @@ async def _metrics_between(
     messages: dict[int, run_service_pb2.WatchRunResponse] = {}
     for sequence, name, sent_steps, sent_values in await session.execute(query):
         message = messages.setdefault(sequence, run_service_pb2.WatchRunResponse())
-        steps = points.read_array(sent_steps, ">i8").tolist()
-        values = points.read_array(sent_values, ">f8").tolist()
+        steps = points.read_steps(sent_steps).tolist()
+        values = points.read_values(sent_values).tolist()
         update = message.metrics
         update.series.append(metric_pb2.Series(name=name, steps=steps, values=values))
         update.step = max(update.step, steps[-1])

@@ -67,8 +67,8 @@ def test_copy_stream_is_what_postgres_documents() -> None:
     steps = struct.pack(">iiiiii", 44, 1, 0, 20, 2, 1) + struct.pack(">iqiq", 8, 3, 8, 5)
     values = struct.pack(">iiiiii", 44, 1, 0, 701, 2, 1) + struct.pack(">idid", 8, 0.5, 8, math.inf)
     assert stream == header + fixed + steps + values + struct.pack(">h", -1)
-    assert points.read_array(steps[4:], ">i8").tolist() == [3, 5]
-    assert points.read_array(values[4:], ">f8").tolist() == [0.5, math.inf]
+    assert points.read_steps(steps[4:]).tolist() == [3, 5]
+    assert points.read_values(values[4:]).tolist() == [0.5, math.inf]
 
 
 def test_taken_steps_are_left_out() -> None:

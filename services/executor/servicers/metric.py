@@ -21,7 +21,7 @@ from services.executor.servicers.views import locked_run, visible_run
 from services.executor.states import RunState
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
     import grpc
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -132,7 +132,7 @@ class MetricServicer(metric_service_pb2_grpc.MetricServiceServicer):
 
 async def _in_groups(
     requests: AsyncIterator[metric_service_pb2.AppendRequest],
-) -> AsyncIterator[list[metric_service_pb2.AppendRequest]]:
+) -> AsyncGenerator[list[metric_service_pb2.AppendRequest]]:
     """Yield messages as they come, together with those that waited meanwhile."""
     queue: asyncio.Queue[metric_service_pb2.AppendRequest | None] = asyncio.Queue(_QUEUED_MESSAGES)
 
@@ -233,7 +233,7 @@ async def _read(
         MetricChunk.update_sequence <= until,
     )
     chunks = [
-        Stretch(points.read_array(steps, ">i8"), points.read_array(values, ">f8"))
+        Stretch(points.read_steps(steps), points.read_values(values))
         for steps, values in await session.execute(query)
     ]
     stretch = points.join(chunks)

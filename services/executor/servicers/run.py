@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from elodrome.executor.v1 import run_pb2, run_service_pb2, run_service_pb2_grpc
-from google.protobuf.json_format import ParseDict
-from google.protobuf.struct_pb2 import Value
 from sqlalchemy import delete, select
 
 from kit import errors, page, parse
@@ -25,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     import grpc
+    from google.protobuf.struct_pb2 import Value
     from sqlalchemy import Select
 
     from kit.server import Context
@@ -227,16 +226,16 @@ _FINAL_STATES = {
     run_pb2.RUN_STATE_COMPLETED: RunState.COMPLETED,
     run_pb2.RUN_STATE_FAILED: RunState.FAILED,
 }
-_STATES = {state.to_proto(): state for state in RunState}
+_STATES: dict[int, RunState] = {state.to_proto(): state for state in RunState}
 
 
 def _same(run: Run) -> Run:
     return run
 
 
-def _listed(request: run_service_pb2.ListRunsRequest) -> Select[tuple[Run]]:
+def _listed(request: run_service_pb2.ListRunsRequest) -> Select[Any]:
     """Return the query for the runs a request asks for and its caller may see."""
-    query = select(Run)
+    query: Select[Any] = select(Run)
     caller = principal()
     if not caller.roles & _EVERYBODY and (caller.user_id or caller.kind != "service"):
         query = query.where(Run.owner_id == caller.user_id)
@@ -310,4 +309,4 @@ def _clone_of(
 
 
 def _value(value: object) -> Value | None:
-    return None if value is None else ParseDict(value, Value())
+    return None if value is None else struct({"value": value}).fields["value"]

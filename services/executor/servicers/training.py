@@ -157,8 +157,8 @@ async def _entries(session: AsyncSession, run_id: str) -> dict[int, dict[str, fl
     )
     entries: dict[int, dict[str, float]] = {}
     for name, sent_steps, sent_values in await session.execute(query):
-        steps = points.read_array(sent_steps, ">i8").tolist()
-        values = points.read_array(sent_values, ">f8").tolist()
+        steps = points.read_steps(sent_steps).tolist()
+        values = points.read_values(sent_values).tolist()
         for step, value in zip(steps, values, strict=True):
             entries.setdefault(step, {})[name] = value
         if len(entries) > _MAX_ENTRIES:
