@@ -46,7 +46,7 @@ test: $(INSTALLED) ## run all tests
 lint: $(INSTALLED) ## check style, types, import boundaries, protos and generated code
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 	$(BIN)/buf lint
 	scripts/proto.sh --check

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the longest test first, so that the others run beside it and not after it."""
+    items.sort(key=lambda item: item.path.name != "test_stack_demo.py")
+
+
 @contextmanager
 def _directory() -> Iterator[Path]:
     """A directory that Postgres may enter as its own user.
