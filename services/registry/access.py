@@ -97,19 +97,28 @@ async def checkpoint_to_read(session: AsyncSession, checkpoint_id: str) -> Check
     return checkpoint
 
 
-async def checkpoint_to_change(
+async def own_checkpoint(
     session: AsyncSession, checkpoint_id: str, field: str = "id"
 ) -> Checkpoint:
-    """Return a checkpoint of the caller's, locked; raises CHECKPOINT_NOT_FOUND."""
-    checkpoint = await session.get(
-        Checkpoint,
-        parse.uuid(checkpoint_id, field),
-        with_for_update={"of": Checkpoint},
-        populate_existing=True,
-    )
+    """Return a checkpoint of the caller's, unlocked; raises CHECKPOINT_NOT_FOUND."""
+    checkpoint = await session.get(Checkpoint, parse.uuid(checkpoint_id, field))
     if checkpoint is None or not _is_own(checkpoint):
         raise errors.not_found("checkpoint", checkpoint_id)
     return checkpoint
+
+
+async def locked_checkpoint(session: AsyncSession, checkpoint: Checkpoint) -> Checkpoint:
+    """Lock a checkpoint and return it as it is now; raises CHECKPOINT_NOT_FOUND.
+
+    Locks are taken in this order, so that nobody waits in a circle: model, claim of the run,
+    digest of the file, checkpoint.
+    """
+    found = await session.get(
+        Checkpoint, checkpoint.id, with_for_update={"of": Checkpoint}, populate_existing=True
+    )
+    if found is None:
+        raise errors.not_found("checkpoint", checkpoint.id)
+    return found
 
 
 def _is_visible(model: Model) -> bool:

@@ -33,6 +33,8 @@ P = ParamSpec("P")
 Result = TypeVar("Result")
 
 READ_BYTES = 1 << 20
+MISSING = "the file is missing"
+CHANGED = "its content has another digest"
 
 _PREFIX = "sha256"
 _STAGING = ".staging"
@@ -184,13 +186,13 @@ class ArtifactStore:
         """Read a whole file; return what is wrong with it, or nothing."""
         found = await self.size(sha256)
         if found is None:
-            return "the file is missing"
+            return MISSING
         if found != size_bytes:
             return f"it has {found} bytes instead of {size_bytes}"
         digest = hashlib.sha256()
         async for piece in self.read(sha256, 0, size_bytes):
             await self.in_thread(digest.update, piece)
-        return "" if digest.hexdigest() == sha256 else "its content has another digest"
+        return "" if digest.hexdigest() == sha256 else CHANGED
 
     async def files(self) -> AsyncIterator[list[Stored]]:
         """Yield every stored file, a few hundred at a time."""

@@ -147,7 +147,7 @@ class Disposal:
                 delete(Checkpoint)
                 .where(
                     Checkpoint.commit_time.is_(None),
-                    Checkpoint.create_time < age_limit(self._settings.pending_ttl_s),
+                    Checkpoint.update_time < age_limit(self._settings.pending_ttl_s),
                 )
                 .returning(Checkpoint.id)
             )

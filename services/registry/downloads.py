@@ -12,10 +12,12 @@ from sqlalchemy import select
 
 from kit import errors
 from kit.db import server_now
+from services.registry.artifacts import CHANGED, MISSING
 from services.registry.models.checkpoint import corrupt
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from datetime import datetime
 
     import grpc
 
@@ -109,27 +111,35 @@ class Downloads:
         self._trusted[artifact.sha256] = now
 
     async def _part(self, artifact: Artifact, span: Span) -> AsyncIterator[bytes]:
-        async for piece in self._store.read(artifact.sha256, span.start, span.end):
-            yield piece
+        since = await self._now()
+        try:
+            async for piece in self._store.read(artifact.sha256, span.start, span.end):
+                yield piece
+        except FileNotFoundError as error:
+            raise await self._damaged(artifact, MISSING, since) from error
 
     async def _whole(self, artifact: Artifact) -> AsyncIterator[bytes]:
-        async with self._sessions() as session:
-            since = (await session.scalars(select(server_now()))).one()
-        digest, held, why = hashlib.sha256(), b"", ""
+        since = await self._now()
+        digest, held = hashlib.sha256(), b""
         try:
             async for piece in self._store.read(artifact.sha256, 0, artifact.size_bytes):
                 await self._store.in_thread(digest.update, piece)
                 if held:
                     yield held
                 held = piece
-        except FileNotFoundError:
-            why = "the file is missing"
-        if not why and digest.hexdigest() != artifact.sha256:
-            why = "its content has another digest"
-        if why:
-            await self._disposal.mark_damaged(artifact.sha256, why, since=since)
-            raise corrupt(artifact.sha256, why)
+        except FileNotFoundError as error:
+            raise await self._damaged(artifact, MISSING, since) from error
+        if digest.hexdigest() != artifact.sha256:
+            raise await self._damaged(artifact, CHANGED, since)
         yield held
+
+    async def _now(self) -> datetime:
+        async with self._sessions() as session:
+            return (await session.scalars(select(server_now()))).one()
+
+    async def _damaged(self, artifact: Artifact, why: str, since: datetime) -> errors.RpcError:
+        await self._disposal.mark_damaged(artifact.sha256, why, since=since)
+        return corrupt(artifact.sha256, why)
 
 
 def _header(context: grpc.aio.ServicerContext, name: str) -> str:

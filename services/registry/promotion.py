@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,11 @@ if TYPE_CHECKING:
     from services.registry.downloads import Downloads
 
 
+# Promotions read whole files and wait for each other's locks; more at a time would only keep
+# database connections from everybody else.
+_AT_A_TIME = 4
+
+
 class Promoter:
     """Carries out `PromoteVersion`."""
 
@@ -40,11 +46,18 @@ class Promoter:
         self._context = context
         self._sessions = context.sessions
         self._downloads = downloads
+        self._turns = asyncio.Semaphore(_AT_A_TIME)
 
     async def promote(
         self, request: version_service_pb2.PromoteVersionRequest
     ) -> model_pb2.Promotion:
         """Check everything that takes time first, then promote in one transaction."""
+        async with self._turns:
+            return await self._promote(request)
+
+    async def _promote(
+        self, request: version_service_pb2.PromoteVersionRequest
+    ) -> model_pb2.Promotion:
         reason = parse.text(request.reason, "reason", min_length=0, max_length=MAX_TEXT)
         expected = parse.optional_uuid(
             request.expected_stable_version_id, "expected_stable_version_id"

@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from elodrome.executor.v1 import run_service_pb2, run_service_pb2_grpc
-from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from kit import errors, failpoint, parse
 from kit.auth import principal
-from kit.db import new_id
+from kit.db import new_id, server_now
 from services.registry import weights_file
 from services.registry.disposal import lock_digest
-from services.registry.models.checkpoint import Artifact, Checkpoint, claim_by_hand, fence
+from services.registry.models.checkpoint import Artifact, Checkpoint, claim
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -113,7 +112,7 @@ class Uploads:
             owner_id = await self._owner_of(run_id)
         header = _Header(run_id, sha256, first.size_bytes, owner_id)
         async with self._sessions() as session, session.begin():
-            await _claim(session, header)
+            await claim(session, caller, run_id, owner_id)
         return header
 
     async def _owner_of(self, run_id: str) -> str:
@@ -162,19 +161,11 @@ class Uploads:
         for _ in range(_MAX_PUTS):
             await self._store.put(staged, header.sha256)
             async with self._sessions() as session, session.begin():
-                await _claim(session, header)
+                await claim(session, principal(), header.run_id, header.owner_id)
                 await lock_digest(session, header.sha256)
                 if await self._store.size(header.sha256) == staged.size_bytes:
                     return await _record(session, header, staged.size_bytes, contents)
         raise errors.aborted("the file was removed while it was stored", reason="UPLOAD_RACED")
-
-
-async def _claim(session: AsyncSession, header: _Header) -> None:
-    caller = principal()
-    if caller.kind == "worker":
-        await fence(session, caller)
-    else:
-        await claim_by_hand(session, header.run_id, header.owner_id)
 
 
 def _check_digest(header: _Header, digest: str, size_bytes: int) -> None:
@@ -213,7 +204,7 @@ async def _record(
     await session.execute(
         stored.on_conflict_do_update(
             index_elements=["sha256"],
-            set_={"verify_time": func.clock_timestamp(), "corrupt_reason": ""},
+            set_={"verify_time": server_now(), "corrupt_reason": ""},
         )
     )
     caller = principal()
@@ -230,12 +221,13 @@ async def _record(
         "manifest": contents.manifest,
         "tensor_groups": list(contents.tensor_groups),
     }
-    await session.execute(
-        insert(Checkpoint).values(row).on_conflict_do_nothing(index_elements=["run_id", "sha256"])
-    )
-    checkpoint = await session.scalars(
-        select(Checkpoint).where(
-            Checkpoint.run_id == header.run_id, Checkpoint.sha256 == header.sha256
+    # A repeat counts as new to the removal of what nobody commits.
+    checkpoint_id = await session.scalar(
+        insert(Checkpoint)
+        .values(row)
+        .on_conflict_do_update(
+            index_elements=["run_id", "sha256"], set_={"update_time": server_now()}
         )
+        .returning(Checkpoint.id)
     )
-    return checkpoint.one().to_proto()
+    return (await session.get_one(Checkpoint, checkpoint_id)).to_proto()

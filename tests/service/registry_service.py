@@ -231,7 +231,9 @@ async def a_registry(
     service_environment: Callable[[str], dict[str, Any]], tokens: Tokens, **settings: Any
 ) -> AsyncIterator[Registry]:
     """Run a registry with its peers in this process; without a bus unless `nats_url` is given."""
-    environment = service_environment("registry") | {"nats_url": ""} | settings
+    environment = (
+        service_environment("registry") | {"nats_url": "", "database_pool_size": 10} | settings
+    )
     async with Peers().serving(environment["keys_dir"]) as peers:
         addresses = {"executor": peers.address, "evaluator": peers.address}
         complete = RegistrySettings(**environment, addresses=addresses)

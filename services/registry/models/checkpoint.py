@@ -126,7 +126,7 @@ class Checkpoint(Base):
 
     async def star(self, session: AsyncSession) -> None:
         """Become the best of the run; whoever was it is not any more."""
-        former = await best_of(session, self.run_id)
+        former = await best_to_change(session, self.run_id)
         if former is self:
             return
         if former is not None:
@@ -216,6 +216,14 @@ class RunClaim(Base):
     update_time: Mapped[UpdateTime]
 
 
+async def claim(session: AsyncSession, caller: Principal, run_id: str, owner_id: str) -> None:
+    """Let the caller write for a run, as its leased worker or as a person; or raise."""
+    if caller.kind == "worker":
+        await fence(session, caller)
+    else:
+        await _claim_by_hand(session, run_id, owner_id)
+
+
 async def fence(session: AsyncSession, caller: Principal) -> None:
     """Take the run for the worker's lease, or raise STALE_EPOCH when a newer one has it.
 
@@ -243,7 +251,7 @@ async def fence(session: AsyncSession, caller: Principal) -> None:
         )
 
 
-async def claim_by_hand(session: AsyncSession, run_id: str, owner_id: str) -> None:
+async def _claim_by_hand(session: AsyncSession, run_id: str, owner_id: str) -> None:
     """Let a person write for a run that no worker writes for; else raise RUN_HAS_WORKER."""
     offer = insert(RunClaim).values(run_id=run_id, owner_id=owner_id, epoch=0)
     epoch = await session.scalar(
@@ -259,10 +267,15 @@ async def claim_by_hand(session: AsyncSession, run_id: str, owner_id: str) -> No
         )
 
 
-async def best_of(session: AsyncSession, run_id: str) -> Checkpoint | None:
-    """Return the starred checkpoint of a run."""
+async def best_to_change(session: AsyncSession, run_id: str) -> Checkpoint | None:
+    """Return the starred checkpoint of a run; nobody else moves the star until the commit."""
+    await session.execute(
+        select(func.pg_advisory_xact_lock(func.hashtextextended(f"star {run_id}", 0)))
+    )
     return await session.scalar(
-        select(Checkpoint).where(Checkpoint.run_id == run_id, Checkpoint.is_best)
+        select(Checkpoint)
+        .where(Checkpoint.run_id == run_id, Checkpoint.is_best)
+        .execution_options(populate_existing=True)
     )
 
 

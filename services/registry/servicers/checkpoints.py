@@ -6,20 +6,21 @@ from typing import TYPE_CHECKING
 
 from elodrome.registry.v1 import checkpoint_pb2, checkpoint_service_pb2_grpc
 from elodrome.registry.v1 import checkpoint_service_pb2 as pb
-from sqlalchemy import func, or_, select
+from sqlalchemy import or_, select
 
 from kit import errors, failpoint, parse
 from kit.auth import principal
 from kit.page import list_page
 from services.registry import access
-from services.registry.disposal import Disposal, release
+from services.registry.disposal import Disposal, lock_digest, release
 from services.registry.models.checkpoint import (
     COMMITTED,
     CORRUPT,
     PENDING,
     Artifact,
     Checkpoint,
-    best_of,
+    best_to_change,
+    claim,
     fence,
 )
 from services.registry.models.model import Version
@@ -97,9 +98,9 @@ class CheckpointServicer(checkpoint_service_pb2_grpc.CheckpointServiceServicer):
             raise errors.invalid_argument("best_metric", "must be one of the metrics")
         caller = principal()
         async with self._sessions() as session, session.begin():
-            if caller.kind == "worker":
-                await fence(session, caller)
-            checkpoint = await access.checkpoint_to_change(session, request.id)
+            checkpoint = await access.own_checkpoint(session, request.id)
+            await claim(session, caller, checkpoint.run_id, checkpoint.owner_id)
+            checkpoint = await access.locked_checkpoint(session, checkpoint)
             if request.iteration != checkpoint.iteration:
                 raise errors.invalid_argument(
                     "iteration", f"must be {checkpoint.iteration}, as the file's manifest says"
@@ -156,7 +157,9 @@ class CheckpointServicer(checkpoint_service_pb2_grpc.CheckpointServiceServicer):
         self, request: pb.DeleteCheckpointRequest, _context: grpc.aio.ServicerContext
     ) -> pb.DeleteCheckpointResponse:
         async with self._sessions() as session, session.begin():
-            checkpoint = await access.checkpoint_to_change(session, request.id)
+            checkpoint = await access.own_checkpoint(session, request.id)
+            await lock_digest(session, checkpoint.sha256)
+            checkpoint = await access.locked_checkpoint(session, checkpoint)
             await _check_unpublished(session, checkpoint)
             await session.delete(checkpoint)
             await session.flush()
@@ -188,7 +191,8 @@ class CheckpointServicer(checkpoint_service_pb2_grpc.CheckpointServiceServicer):
         async with self._sessions() as session, session.begin():
             if caller.kind == "worker":
                 await fence(session, caller)
-            checkpoint = await access.checkpoint_to_change(session, request.id)
+            checkpoint = await access.own_checkpoint(session, request.id)
+            checkpoint = await access.locked_checkpoint(session, checkpoint)
             checkpoint.check_usable()
             await checkpoint.star(session)
             await session.flush()
@@ -227,11 +231,7 @@ async def _move_star(
     """Give the run's star to the checkpoint if it is the best by the metric that was named."""
     if not request.best_metric:
         return
-    # Commits of one run wait here for each other; without it two could both become best.
-    await session.execute(
-        select(func.pg_advisory_xact_lock(func.hashtextextended(checkpoint.run_id, 1)))
-    )
-    best = await best_of(session, checkpoint.run_id)
+    best = await best_to_change(session, checkpoint.run_id)
     metric, lower_is_better = request.best_metric, request.lower_is_better
     if checkpoint.beats(best, metric, lower_is_better=lower_is_better):
         await checkpoint.star(session)

@@ -16,7 +16,7 @@ from kit.auth import principal
 from kit.db import new_id, server_now
 from kit.page import list_page
 from services.registry import access
-from services.registry.disposal import Disposal, release
+from services.registry.disposal import Disposal, lock_digest, release
 from services.registry.models.catalogue import Game, Map
 from services.registry.models.checkpoint import Checkpoint
 from services.registry.models.model import (
@@ -33,7 +33,7 @@ from services.registry.models.model import (
 from services.registry.tags import MAX_TEXT, TagVocabulary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from typing import Any
 
     import grpc
@@ -158,17 +158,18 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
     ) -> pb.PurgeModelResponse:
         async with self._sessions() as session, session.begin():
             model = await _deleted_model(session, request.id)
+            checkpoints = await _published_by(session, model)
+            for sha256 in sorted({checkpoint.sha256 for checkpoint in checkpoints}):
+                await lock_digest(session, sha256)
             await session.execute(delete(Alias).where(Alias.model_id == model.id))
             gone = await session.scalars(
-                delete(Version).where(Version.model_id == model.id).returning(Version.checkpoint_id)
+                delete(Version).where(Version.model_id == model.id).returning(Version.id)
             )
-            checkpoint_ids = gone.all()
+            version_count = len(gone.all())
             await session.delete(model)
-            freed = await release(session, await _delete_unpublished(session, checkpoint_ids))
+            freed = await release(session, await _delete_unpublished(session, checkpoints))
         await self._disposal.remove_files(freed)
-        return pb.PurgeModelResponse(
-            version_count=len(checkpoint_ids), freed_bytes=sum(freed.values())
-        )
+        return pb.PurgeModelResponse(version_count=version_count, freed_bytes=sum(freed.values()))
 
     async def SetAlias(
         self, request: pb.SetAliasRequest, _context: grpc.aio.ServicerContext
@@ -324,12 +325,19 @@ async def _deleted_model(session: AsyncSession, model_id: str) -> Model:
     return model
 
 
-async def _delete_unpublished(session: AsyncSession, checkpoint_ids: Iterable[str]) -> list[str]:
+async def _published_by(session: AsyncSession, model: Model) -> Sequence[Checkpoint]:
+    published = select(Version.checkpoint_id).where(Version.model_id == model.id)
+    return (await session.scalars(select(Checkpoint).where(Checkpoint.id.in_(published)))).all()
+
+
+async def _delete_unpublished(
+    session: AsyncSession, checkpoints: Sequence[Checkpoint]
+) -> list[str]:
     """Delete those of the checkpoints that no version publishes any more; return their digests."""
     users = select(Version.id).where(Version.checkpoint_id == Checkpoint.id)
     gone = await session.scalars(
         delete(Checkpoint)
-        .where(Checkpoint.id.in_(checkpoint_ids), ~users.exists())
+        .where(Checkpoint.id.in_([row.id for row in checkpoints]), ~users.exists())
         .returning(Checkpoint.sha256)
     )
     return list(gone)

@@ -71,9 +71,8 @@ class VersionServicer(version_service_pb2_grpc.VersionServiceServicer):
             model = await access.model_to_change(session, request.model_id, "model_id")
             if earlier := await _by_request(session, model, request_id):
                 return earlier.to_proto()
-            checkpoint = await access.checkpoint_to_change(
-                session, request.checkpoint_id, "checkpoint_id"
-            )
+            found = await access.own_checkpoint(session, request.checkpoint_id, "checkpoint_id")
+            checkpoint = await access.locked_checkpoint(session, found)
             checkpoint.check_usable()
             await _check_purpose(session, model, checkpoint)
             creator_id = principal().user_id or model.owner_id
