@@ -69,6 +69,9 @@ def _check(rule: gate_pb2.GateRule, record: gate_pb2.DecisionRecord) -> gate_pb2
         case other:
             raise ValueError(f"no rule of kind {other}")
     check.rule, check.kind, check.optional = rule.name, rule.WhichOneof("check"), rule.optional
+    for name in ("value", "threshold", "lower", "upper"):
+        # JSON in Postgres keeps no -0.0, and a check must equal itself after it was stored.
+        setattr(check, name, getattr(check, name) + 0.0)
     return check
 
 

@@ -193,6 +193,29 @@ async def test_episodes_that_do_not_belong_are_refused_with_their_batch(bench: B
     assert problem.reason == "EPISODES_MISSING"
 
 
+async def test_a_list_is_filtered_and_refuses_what_is_no_filter(bench: Bench) -> None:
+    suite = await bench.suite(2)
+    random, fixed = await bench.start(suite), await bench.start(suite, agent="fixed")
+
+    async def listed(**fields: Any) -> list[str]:
+        request = evaluations.ListEvaluationsRequest(**fields)
+        answer = await bench.evaluations.ListEvaluations(request, metadata=bench.user)
+        return [item.id for item in answer.items]
+
+    assert await listed(suite_id=suite.id) == [fixed.id, random.id]
+    assert await listed(agent="random") == [random.id]
+    assert await listed(state=COMPLETED) == []
+    for fields, field in (
+        ({"agent": "\x00"}, "agent"),
+        ({"suite_id": "x"}, "suite_id"),
+        ({"state": 99}, "state"),
+        ({"page_size": 10**9}, "page_size"),
+        ({"page_token": "x"}, "page_token"),
+    ):
+        problem = await refusal(listed(**fields))
+        assert (problem.code, problem.field) == (grpc.StatusCode.INVALID_ARGUMENT, field)
+
+
 async def test_somebody_elses_evaluation_does_not_exist(bench: Bench, tokens: Tokens) -> None:
     evaluation = await bench.start(await bench.suite(2))
     other = tokens.user()

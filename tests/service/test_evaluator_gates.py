@@ -198,6 +198,19 @@ async def test_the_record_alone_recomputes_the_decision(bench: Bench) -> None:
     assert record.random.agent == "random"
 
 
+async def test_a_difference_of_nothing_recomputes_too(bench: Bench) -> None:
+    """Zero has a sign in memory and none in the database."""
+    suite = await bench.suite(6)
+    stable = await a_candidate(bench, suite, 70, stable=True)
+    rules = [
+        {"name": metric, "metric": metric, "not_worse_than": {"baseline": STABLE}}
+        for metric in ("return", "decisions")
+    ]
+    decision = await decide(bench, await a_policy(bench, rules), stable)
+    assert [check.value for check in decision.checks] == [0, 0]
+    assert (await recompute(bench, decision.id)).equal
+
+
 async def test_a_record_that_was_tampered_with_is_found_out(bench: Bench) -> None:
     suite = await bench.suite(12)
     await bench.evaluated(suite, 10)

@@ -171,8 +171,8 @@ class EvaluationServicer(evaluation_service_pb2_grpc.EvaluationServiceServicer):
         async with self._sessions() as session:
             evaluation = await own_evaluation(session, evaluation_id, principal())
             query = select(Episode).where(Episode.evaluation_id == evaluation.episodes_id)
-            if request.scenario:
-                query = query.where(Episode.scenario == request.scenario)
+            if scenario := parse.text(request.scenario, "scenario", min_length=0, max_length=64):
+                query = query.where(Episode.scenario == scenario)
             items, token, total = await list_page(
                 session, query, Episode, request, convert=Episode.to_proto
             )
@@ -261,8 +261,8 @@ def _filtered(
         query = query.where(Evaluation.suite_id == suite_id)
     if checkpoint_id := parse.optional_uuid(request.checkpoint_id, "checkpoint_id"):
         query = query.where(Evaluation.checkpoint_id == checkpoint_id)
-    if request.agent:
-        query = query.where(Evaluation.agent == request.agent)
+    if agent := parse.text(request.agent, "agent", min_length=0, max_length=64):
+        query = query.where(Evaluation.agent == agent)
     if request.state:
         number = parse.enum_value(request.state, "state", evaluation_pb2.EvaluationState)
         name = evaluation_pb2.EvaluationState.Name(number).removeprefix("EVALUATION_STATE_")

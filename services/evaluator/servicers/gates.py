@@ -9,6 +9,7 @@ from elodrome.evaluator.v1 import gate_pb2, gate_service_pb2, gate_service_pb2_g
 from google.protobuf.json_format import MessageToDict
 from sqlalchemy import Select, select
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import defer
 
 from kit import errors, outbox, parse
 from kit.auth import principal
@@ -92,8 +93,8 @@ class GateServicer(gate_service_pb2_grpc.GateServiceServicer):
     ) -> gate_service_pb2.ListGatePoliciesResponse:
         """List policies at their newest versions."""
         query = select(GatePolicy)
-        if request.name:
-            query = query.where(GatePolicy.name == request.name)
+        if name := parse.text(request.name, "name", min_length=0, max_length=64):
+            query = query.where(GatePolicy.name == name)
         async with self._sessions() as session:
             policies, token, total = await list_page(
                 session, query, GatePolicy, request, convert=lambda policy: policy
@@ -278,7 +279,8 @@ def _number(version: int, field: str) -> int:
 
 def _filtered(request: gate_service_pb2.ListDecisionsRequest) -> Select[GateDecision]:
     caller = principal()
-    query = select(GateDecision)
+    # A record may hold thousands of episodes, which a list does not show.
+    query = select(GateDecision).options(defer(GateDecision.record))
     if not caller.owns(None):
         query = query.where(GateDecision.owner_id == caller.user_id)
     if model_id := parse.optional_uuid(request.model_id, "model_id"):

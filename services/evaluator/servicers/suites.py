@@ -80,8 +80,8 @@ class SuiteServicer(suite_service_pb2_grpc.SuiteServiceServicer):
     ) -> suite_service_pb2.ListSuitesResponse:
         """List suites with their newest versions."""
         query = select(Suite)
-        if request.name:
-            query = query.where(Suite.name == request.name)
+        if name := parse.text(request.name, "name", min_length=0, max_length=64):
+            query = query.where(Suite.name == name)
         async with self._sessions() as session:
             suites, token, total = await list_page(
                 session, query, Suite, request, convert=lambda suite: suite
