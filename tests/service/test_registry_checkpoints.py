@@ -429,9 +429,24 @@ async def test_people_write_for_their_own_runs_without_a_worker(registry: Regist
     for run_id in (theirs, str(uuid.uuid4())):
         async with refused("RUN_NOT_FOUND", "NOT_FOUND"):
             await registry.upload(a_file(), run_id=run_id, caller=registry.user)
-    await claim(registry, trained, 1)
+    pending = await registry.upload(a_file(), run_id=trained)
     async with refused("RUN_HAS_WORKER", "FAILED_PRECONDITION"):
         await registry.upload(a_file(), run_id=trained, caller=registry.user)
+    async with refused("RUN_HAS_WORKER"):
+        await registry.commit(pending, caller=registry.user)
+
+
+async def test_metrics_have_names_that_people_can_read(registry: Registry) -> None:
+    pending = await registry.upload(a_file())
+    for metrics in (
+        {"": 1.0},
+        {"a\x00b": 1.0},
+        {"x" * 129: 1.0},
+        dict.fromkeys(map(str, range(201)), 1.0),
+    ):
+        async with refused("INVALID_FIELD", "INVALID_ARGUMENT") as refusal:
+            await registry.commit(pending, metrics=metrics)
+        assert refusal[0].field == "metrics"
 
 
 # -- best, load, delete
@@ -745,4 +760,3 @@ async def publish(broker: Any, event: Any, *, about: str) -> None:
         f"{event.DESCRIPTOR.full_name}.{about}", event.SerializeToString()
     )
     await client.close()
-
