@@ -97,7 +97,8 @@ class _Tail:
         if not data or (len(data) == self._seen_bytes and not is_final):
             return False
         is_last = is_final and len(data) < _READ_BYTES
-        lines = log_text.split(data, is_final=is_last)
+        # A worker may print faster than this loop can clean; others must not wait for it.
+        lines = await asyncio.to_thread(log_text.split, data, is_final=is_last)
         kept = self._admit(lines.texts)
         if lines.consumed_bytes:
             await self._store(kept, lines.consumed_bytes)

@@ -256,3 +256,19 @@ async def test_a_live_point_reaches_a_waiting_watcher(bench: Bench, worker: Leas
     # Far below the second after which a watcher would look by itself.
     await eventually(lambda: seen[-1] == "metrics", within_s=0.8)
     following.cancel()
+
+
+async def test_answers_stay_below_the_size_of_a_message(bench: Bench, worker: Leased) -> None:
+    names = [f"series_{number}" for number in range(400)]
+    for sequence in range(1, 8):
+        steps = range(sequence * 100, sequence * 100 + 100)
+        await worker.append(batch(sequence, **{name: dict.fromkeys(steps, 1.0) for name in names}))
+    stored = await history(bench, worker.run_id, max_points=10_000)
+    assert len(stored) == 400
+    assert all(len(points) <= 500 for points in stored.values())
+    error = await refusal(
+        bench.training.GetTrainingLog(
+            training_service_pb2.GetTrainingLogRequest(run_id=worker.run_id), metadata=bench.user
+        )
+    )
+    assert error.reason == "TOO_LARGE"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from elodrome.executor.v1 import log_service_pb2, log_service_pb2_grpc
@@ -13,7 +14,7 @@ from services.executor.models.log import LogLine
 from services.executor.servicers.views import visible_run
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     import grpc
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from kit.server import Context
 
     Call = grpc.aio.ServicerContext
+
+_MAX_PAGE_BYTES = 2 << 20
 
 
 class LogServicer(log_service_pb2_grpc.LogServiceServicer):
@@ -45,9 +48,12 @@ class LogServicer(log_service_pb2_grpc.LogServiceServicer):
                 lines = await watch.lines_after(
                     session, run.id, after, limit=size + 1, attempt=request.attempt
                 )
-        token = watch.cursor_of(run.id, lines[size - 1].number) if len(lines) > size else ""
+        items = _fitting(lines[::-1])[::-1] if request.tail else _fitting(lines[:size])
+        token = watch.cursor_of(run.id, items[-1].number) if len(lines) > len(items) else ""
         return log_service_pb2.ListLogLinesResponse(
-            items=[line.to_proto() for line in lines[:size]], next_page_token=token, total=total
+            items=[line.to_proto() for line in items],
+            next_page_token="" if request.tail else token,
+            total=total,
         )
 
     async def WatchLogs(
@@ -59,6 +65,12 @@ class LogServicer(log_service_pb2_grpc.LogServiceServicer):
         after = watch.read_cursor(request.cursor, run.id)
         async for message in watch.follow_log(self._context, run.id, after):
             yield message
+
+
+def _fitting(lines: Sequence[LogLine]) -> Sequence[LogLine]:
+    """Return as many of the first lines as one answer can hold, at least one."""
+    sizes = accumulate(len(line.text.encode()) for line in lines)
+    return lines[: max(1, sum(size <= _MAX_PAGE_BYTES for size in sizes))]
 
 
 async def _count(session: AsyncSession, run_id: str, attempt: int) -> int:

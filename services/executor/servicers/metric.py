@@ -34,6 +34,7 @@ _QUEUED_MESSAGES = 16
 _GROUP_POINTS = 50_000
 _DEFAULT_POINTS = 1000
 _MAX_POINTS = 10_000
+_ANSWER_POINTS = 200_000
 
 
 class MetricServicer(metric_service_pb2_grpc.MetricServiceServicer):
@@ -105,7 +106,9 @@ class MetricServicer(metric_service_pb2_grpc.MetricServiceServicer):
                 select(RunHead.update_sequence).where(RunHead.run_id == run.id)
             )
             answer.cursor = watch.cursor_of(run.id, until or 0)
-            for series in await _series_of(session, run.id, request.names):
+            wanted = await _series_of(session, run.id, request.names)
+            max_points = min(max_points, max(2, _ANSWER_POINTS // max(1, len(wanted))))
+            for series in wanted:
                 stretch = await _read(session, series.id, first, last, until=until or 0)
                 thinned = await asyncio.to_thread(points.thin, stretch, max_points)
                 answer.total_counts.append(len(stretch))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     Call = grpc.aio.ServicerContext
 
-_MAX_ENTRIES = 100_000
+_MAX_POINTS = 100_000
 _LOSS = "loss"
 
 
@@ -146,6 +146,13 @@ def _status(run: run_pb2.Run) -> training_service_pb2.TrainingStatus:
 
 
 async def _entries(session: AsyncSession, run_id: str) -> dict[int, dict[str, float]]:
+    counting = select(func.sum(MetricSeries.point_count)).where(MetricSeries.run_id == run_id)
+    if (await session.scalar(counting) or 0) > _MAX_POINTS:
+        raise errors.out_of_range(
+            f"the run logged more than {_MAX_POINTS} values; read its metric history",
+            reason="TOO_LARGE",
+            maximum=_MAX_POINTS,
+        )
     query = (
         select(
             MetricSeries.name,
@@ -161,12 +168,6 @@ async def _entries(session: AsyncSession, run_id: str) -> dict[int, dict[str, fl
         values = points.read_values(sent_values).tolist()
         for step, value in zip(steps, values, strict=True):
             entries.setdefault(step, {})[name] = value
-        if len(entries) > _MAX_ENTRIES:
-            raise errors.out_of_range(
-                f"the run logged at more than {_MAX_ENTRIES} steps; read its metric history",
-                reason="TOO_LARGE",
-                maximum=_MAX_ENTRIES,
-            )
     return entries
 
 

@@ -99,7 +99,7 @@ class TrainingServiceServicer:
 
         Errors:
         * `NOT_FOUND` / `RUN_NOT_FOUND`: no such run, or somebody else's.
-        * `OUT_OF_RANGE` / `TOO_LARGE`: more than 100,000 iterations; read GetMetricHistory instead.
+        * `OUT_OF_RANGE` / `TOO_LARGE`: more than 100,000 values; read GetMetricHistory instead.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
