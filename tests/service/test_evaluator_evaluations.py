@@ -140,6 +140,8 @@ async def test_a_second_attempt_plays_what_the_first_left(bench: Bench) -> None:
     episodes = episodes_of(await bench.claim(started.id, first))
     await bench.record(started.id, first, episodes[:3])
     second = await bench.worker(started.id, epoch=2)
+    problem = await refusal(bench.claim(started.id, second, "vizdoom 2"))
+    assert problem.reason == "ENGINE_CHANGED"
     task = await bench.claim(started.id, second)
     assert {(key.scenario, key.seed) for key in task.recorded} == {
         (episode.scenario, episode.seed) for episode in episodes[:3]

@@ -130,8 +130,16 @@ class Evaluation(Base):
         return self.create_time + timedelta(seconds=self.time_limit_s)
 
     def claim(self, worker: Principal, environment_version: str, now: datetime) -> None:
-        """Let a worker take it up; the engine of the first claim that plays is remembered."""
+        """Let a worker take it up; one engine plays all of its episodes."""
         self.admit(worker)
+        if self.episodes_done and environment_version != self.environment_version:
+            raise errors.failed_precondition(
+                f"it was begun by {self.environment_version} and cannot go on in "
+                f"{environment_version}; run it again",
+                reason="ENGINE_CHANGED",
+                begun=self.environment_version,
+                now=environment_version,
+            )
         self.environment_version = environment_version
         if self.state is State.PENDING:
             self._move(State.RUNNING)

@@ -68,6 +68,7 @@ class RefereeServiceServicer:
         * `PERMISSION_DENIED` / `WRONG_RUN`: the token is of another run.
         * `FAILED_PRECONDITION` / `STALE_EPOCH`: a newer worker has taken over.
         * `FAILED_PRECONDITION` / `EVALUATION_ENDED`: it completed, failed or was cancelled.
+        * `FAILED_PRECONDITION` / `ENGINE_CHANGED`: another engine played the first episodes.
         * `UNAVAILABLE` / `RUN_NOT_LINKED`: the evaluation does not know its run yet; try again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
