@@ -12,6 +12,7 @@ import psutil
 from deploy.laptop import lock, view
 from deploy.laptop.child import State
 from deploy.laptop.programs import answers, listens
+from tests.system import training
 from tests.waiting import eventually_sync
 
 if TYPE_CHECKING:
@@ -66,6 +67,22 @@ def test_a_second_supervisor_is_told_who_holds_the_install(stack: Stack) -> None
     again = stack.run("up")
     assert again.returncode == 0
     assert f"held by supervisor {stack.record.supervisor.pid}" in again.stdout
+
+
+def test_a_run_goes_on_after_down_and_up(new_stack: NewStack) -> None:
+    one = new_stack().start()
+    run_id = training.start(one.admin())
+    training.reached(one.admin(), run_id, training.SMALL["checkpoint_interval"] + 1)
+    assert len(one.workers()) == 1
+    one.stop()
+    assert one.workers() == []
+
+    admin = one.start().admin()
+    ended = training.settled(admin, run_id)
+    assert ended["state"] == "COMPLETED", ended["last_error"]
+    assert ended["is_resumed"]
+    assert ended["steps_lost"] == 0  # the worker saved when it was asked to stop
+    training.history(admin, run_id)
 
 
 def test_down_keeps_what_was_stored(new_stack: NewStack) -> None:
