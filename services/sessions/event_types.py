@@ -34,9 +34,12 @@ class Number:
     def broken_rule(self, value: object) -> str | None:
         """Say what the value should have been, or None if it is that."""
         # bool is an int in Python and a different thing in JSON.
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if is_number and self.low <= value <= self.high:
-            return None
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return self._rule
+        return None if self.low <= value <= self.high else self._rule
+
+    @property
+    def _rule(self) -> str:
         return f"must be a number from {self.low:g} to {self.high:g}"
 
 

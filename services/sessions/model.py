@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from elodrome.sessions.v1 import events_pb2, session_pb2
 from google.protobuf.json_format import MessageToDict, ParseDict
-from sqlalchemy import ForeignKey, Index, UniqueConstraint, select
+from sqlalchemy import Enum, ForeignKey, Index, UniqueConstraint, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import Text
@@ -16,25 +16,13 @@ from sqlalchemy.types import Text
 from kit import errors
 from kit.db import Base, CreateTime, Id, Json, Reference, Time, UpdateTime, server_now
 from kit.outbox import emit
-from kit.states import Machine
+from services.sessions.states import MACHINE, Mode, PinSource, State
 from services.sessions.summary import summarize
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sqlalchemy.ext.asyncio import AsyncSession
-
-ACTIVE = session_pb2.SESSION_STATE_ACTIVE
-ENDED = session_pb2.SESSION_STATE_ENDED
-ABANDONED = session_pb2.SESSION_STATE_ABANDONED
-
-
-def state_name(state: int) -> str:
-    """Return the word for a state, such as "ACTIVE"."""
-    return session_pb2.SessionState.Name(state).removeprefix("SESSION_STATE_")
-
-
-MACHINE = Machine("session", {ACTIVE: {ENDED, ABANDONED}}, name=state_name)
 
 
 class Session(Base):
@@ -45,13 +33,13 @@ class Session(Base):
         UniqueConstraint("owner_id", "request_id"),
         Index("ix_sessions_owner_id_create_time", "owner_id", "create_time"),
         # The reaper looks at active sessions alone; most are over.
-        Index("ix_sessions_active", "idle_expire_time", postgresql_where="state = 1"),
+        Index("ix_sessions_active", "idle_expire_time", postgresql_where=text("state = 'ACTIVE'")),
     )
 
     id: Mapped[Id]
     owner_id: Mapped[Reference]
     request_id: Mapped[Reference | None]
-    mode: Mapped[int]
+    mode: Mapped[Mode] = mapped_column(Enum(Mode, native_enum=False, length=16))
     difficulty: Mapped[int]
     opponent_style: Mapped[str]
     drill: Mapped[str]
@@ -62,8 +50,10 @@ class Session(Base):
     checkpoint_id: Mapped[Reference]
     sha256: Mapped[str]
     styles: Mapped[list[str]] = mapped_column(ARRAY(Text()))
-    pin_source: Mapped[int]
-    state: Mapped[int] = mapped_column(default=ACTIVE)
+    pin_source: Mapped[PinSource] = mapped_column(Enum(PinSource, native_enum=False, length=16))
+    state: Mapped[State] = mapped_column(
+        Enum(State, native_enum=False, length=16), default=State.ACTIVE
+    )
     end_reason: Mapped[str] = mapped_column(default="")
     score: Mapped[int | None]
     event_count: Mapped[int] = mapped_column(default=0)
@@ -81,11 +71,11 @@ class Session(Base):
 
         Raises FAILED_PRECONDITION when the session is over or full.
         """
-        if self.state != ACTIVE:
+        if self.state != State.ACTIVE:
             raise errors.failed_precondition(
-                f"session {self.id} is {state_name(self.state)} and takes no events",
+                f"session {self.id} is {self.state} and takes no events",
                 reason="SESSION_OVER",
-                state=state_name(self.state),
+                state=self.state,
             )
         if self.event_count >= max_events:
             raise errors.failed_precondition(
@@ -100,7 +90,7 @@ class Session(Base):
         self.latest_t_ms = max(self.latest_t_ms, event.t_ms)
         self.idle_expire_time = min(now + timedelta(seconds=idle_timeout_s), self.expire_time)
 
-    def end(self, state: int, reason: str, score: int, *, now: datetime) -> None:
+    def end(self, state: State, reason: str, score: int, *, now: datetime) -> None:
         """Move to ENDED or ABANDONED with the score that was decided.
 
         Raises FAILED_PRECONDITION, reason ILLEGAL_TRANSITION, when the session is over already.
@@ -116,7 +106,7 @@ class Session(Base):
         proto = session_pb2.Session(
             id=self.id,
             owner_id=self.owner_id,
-            mode=self.mode,
+            mode=self.mode.wire_name,
             difficulty=self.difficulty,
             opponent_style=self.opponent_style,
             opponent=session_pb2.Opponent(
@@ -127,10 +117,10 @@ class Session(Base):
                 checkpoint_id=self.checkpoint_id,
                 sha256=self.sha256,
                 styles=self.styles,
-                source=self.pin_source,
+                source=self.pin_source.wire_name,
             ),
             drill=self.drill,
-            state=self.state,
+            state=self.state.wire_name,
             end_reason=self.end_reason,
             score=self.score,
             event_count=self.event_count,
@@ -139,7 +129,7 @@ class Session(Base):
             end_time=self.end_time,
             expire_time=self.expire_time,
         )
-        if self.state == ACTIVE:
+        if self.state == State.ACTIVE:
             proto.idle_expire_time.FromDatetime(self.idle_expire_time)
         return proto
 
@@ -230,7 +220,7 @@ async def events_in_time_order(db: AsyncSession, session_id: str) -> Sequence[Se
 
 
 async def finish(
-    db: AsyncSession, row: Session, state: int, reason: str, *, claimed_score: int | None = None
+    db: AsyncSession, row: Session, state: State, reason: str, *, claimed_score: int | None = None
 ) -> None:
     """End a session whose row is locked: decide its score, write its summary, tell the others.
 
@@ -255,7 +245,7 @@ async def finish(
     ended = events_pb2.SessionEnded(
         session_id=row.id,
         owner_id=row.owner_id,
-        state=state,
+        state=state.wire_name,
         model_id=row.model_id,
         version_id=row.version_id,
         score=outcome.score,

@@ -9,7 +9,8 @@ import structlog
 from sqlalchemy import select
 
 from kit.db import server_now
-from services.sessions.model import ABANDONED, ACTIVE, Session, clock, finish
+from services.sessions.model import Session, clock, finish
+from services.sessions.states import State
 
 if TYPE_CHECKING:
     from kit.db import Sessions
@@ -32,7 +33,7 @@ async def reap_one(sessions: Sessions) -> bool:
     """
     overdue = (
         select(Session)
-        .where(Session.state == ACTIVE, Session.idle_expire_time <= server_now())
+        .where(Session.state == State.ACTIVE, Session.idle_expire_time <= server_now())
         .order_by(Session.idle_expire_time)
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -43,6 +44,6 @@ async def reap_one(sessions: Sessions) -> bool:
             return False
         timed_out = session.expire_time <= await clock(db)
         reason = "the time limit was reached" if timed_out else "the player went silent"
-        await finish(db, session, ABANDONED, reason)
+        await finish(db, session, State.ABANDONED, reason)
     _log.info("session_reaped", session_id=session.id, reason=reason)
     return True

@@ -10,12 +10,14 @@ from collections import Counter
 from itertools import pairwise
 from math import hypot
 from statistics import median
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from elodrome.sessions.v1 import session_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+
+    from services.sessions.model import SessionEvent
 
 # Raise it whenever a rule, a threshold or the score changes, so that summaries can be told apart.
 RULES_VERSION = 1
@@ -40,16 +42,6 @@ LOW_HEALTH = 25
 LOW_HEALTH_SHOTS = 5
 
 
-class Happening(Protocol):
-    """What a rule sees of an event."""
-
-    id: str
-    t_ms: int
-    type: str
-    payload: Mapping[str, object]
-    late: bool
-
-
 class Measure(NamedTuple):
     """What a rule measured, the bound it crossed, their unit, and the value of full severity."""
 
@@ -59,7 +51,7 @@ class Measure(NamedTuple):
     extreme: float
 
 
-def low_accuracy(events: Sequence[Happening]) -> session_pb2.Insight | None:
+def low_accuracy(events: Sequence[SessionEvent]) -> session_pb2.Insight | None:
     """Fewer than 40 % of at least 5 shots hit."""
     shots = _of(events, "shot")
     ratio = hit_ratio(events)
@@ -75,7 +67,7 @@ def low_accuracy(events: Sequence[Happening]) -> session_pb2.Insight | None:
     )
 
 
-def sharp_aim(events: Sequence[Happening]) -> session_pb2.Insight | None:
+def sharp_aim(events: Sequence[SessionEvent]) -> session_pb2.Insight | None:
     """At least 70 % of at least 10 shots hit."""
     shots = _of(events, "shot")
     ratio = hit_ratio(events)
@@ -92,7 +84,7 @@ def sharp_aim(events: Sequence[Happening]) -> session_pb2.Insight | None:
     )
 
 
-def slow_reaction(events: Sequence[Happening]) -> session_pb2.Insight | None:
+def slow_reaction(events: Sequence[SessionEvent]) -> session_pb2.Insight | None:
     """From seeing the opponent to the first shot takes more than 700 ms in the median."""
     shots = _first_shots(events)
     if len(shots) < REACTION_MIN_SAMPLES:
@@ -110,7 +102,7 @@ def slow_reaction(events: Sequence[Happening]) -> session_pb2.Insight | None:
     )
 
 
-def quick_reaction(events: Sequence[Happening]) -> session_pb2.Insight | None:
+def quick_reaction(events: Sequence[SessionEvent]) -> session_pb2.Insight | None:
     """From seeing the opponent to the first shot takes at most 300 ms in the median."""
     shots = _first_shots(events)
     if len(shots) < REACTION_MIN_SAMPLES:
@@ -128,7 +120,7 @@ def quick_reaction(events: Sequence[Happening]) -> session_pb2.Insight | None:
     )
 
 
-def standing_still(events: Sequence[Happening]) -> session_pb2.Insight | None:
+def standing_still(events: Sequence[SessionEvent]) -> session_pb2.Insight | None:
     """For more than 10 s the player stayed within 64 map units."""
     positions = _of(events, "position")
     spell = _longest_spell(positions)
@@ -144,7 +136,7 @@ def standing_still(events: Sequence[Happening]) -> session_pb2.Insight | None:
     )
 
 
-def losing_trades(events: Sequence[Happening]) -> session_pb2.Insight | None:
+def losing_trades(events: Sequence[SessionEvent]) -> session_pb2.Insight | None:
     """More than 60 % of at least 100 points of damage was taken instead of dealt."""
     blows = _of(events, "damage_taken")
     taken = sum(_number(blow, "amount") for blow in blows)
@@ -160,7 +152,7 @@ def losing_trades(events: Sequence[Happening]) -> session_pb2.Insight | None:
     )
 
 
-def short_lives(events: Sequence[Happening]) -> session_pb2.Insight | None:
+def short_lives(events: Sequence[SessionEvent]) -> session_pb2.Insight | None:
     """At least 2 lives ended within 10 s of their beginning."""
     begun_ms, deaths, short = 0, 0, []
     for event in events:
@@ -181,7 +173,7 @@ def short_lives(events: Sequence[Happening]) -> session_pb2.Insight | None:
     )
 
 
-def repeated_cause_of_death(events: Sequence[Happening]) -> session_pb2.Insight | None:
+def repeated_cause_of_death(events: Sequence[SessionEvent]) -> session_pb2.Insight | None:
     """At least 3 deaths had the same cause."""
     deaths = [death for death in _of(events, "death") if "cause" in death.payload]
     causes = Counter(str(death.payload["cause"]) for death in deaths).most_common(1)
@@ -197,7 +189,7 @@ def repeated_cause_of_death(events: Sequence[Happening]) -> session_pb2.Insight 
     )
 
 
-def fighting_at_low_health(events: Sequence[Happening]) -> session_pb2.Insight | None:
+def fighting_at_low_health(events: Sequence[SessionEvent]) -> session_pb2.Insight | None:
     """At least 5 shots were fired at 25 health or less."""
     low, desperate = False, []
     for event in events:
@@ -218,7 +210,7 @@ def fighting_at_low_health(events: Sequence[Happening]) -> session_pb2.Insight |
     )
 
 
-RULES: tuple[Callable[[Sequence[Happening]], session_pb2.Insight | None], ...] = (
+RULES: tuple[Callable[[Sequence[SessionEvent]], session_pb2.Insight | None], ...] = (
     low_accuracy,
     slow_reaction,
     losing_trades,
@@ -231,7 +223,7 @@ RULES: tuple[Callable[[Sequence[Happening]], session_pb2.Insight | None], ...] =
 )
 
 
-def find_insights(events: Sequence[Happening]) -> list[session_pb2.Insight]:
+def find_insights(events: Sequence[SessionEvent]) -> list[session_pb2.Insight]:
     """Apply every rule; weaknesses come first, the most severe first."""
     found = [insight for rule in RULES if (insight := rule(events))]
     return sorted(
@@ -239,23 +231,23 @@ def find_insights(events: Sequence[Happening]) -> list[session_pb2.Insight]:
     )
 
 
-def hit_ratio(events: Sequence[Happening]) -> float | None:
+def hit_ratio(events: Sequence[SessionEvent]) -> float | None:
     """Share of the shots that hit, in [0, 1]; None without shots."""
     shots = _of(events, "shot")
     return sum(1 for shot in shots if shot.payload["hit"]) / len(shots) if shots else None
 
 
-def _of(events: Iterable[Happening], type_name: str) -> list[Happening]:
+def _of(events: Iterable[SessionEvent], type_name: str) -> list[SessionEvent]:
     return [event for event in events if event.type == type_name]
 
 
-def _number(event: Happening, name: str) -> float:
+def _number(event: SessionEvent, name: str) -> float:
     value = event.payload.get(name, 0)
     assert isinstance(value, int | float), f"{name} was checked when the event was stored"
     return float(value)
 
 
-def _first_shots(events: Iterable[Happening]) -> list[tuple[int, Happening]]:
+def _first_shots(events: Iterable[SessionEvent]) -> list[tuple[int, SessionEvent]]:
     """Pair each sight of the opponent with the shot that came next: (delay in ms, shot)."""
     relevant = [event for event in events if event.type in {"opponent_seen", "shot", "death"}]
     return [
@@ -265,7 +257,7 @@ def _first_shots(events: Iterable[Happening]) -> list[tuple[int, Happening]]:
     ]
 
 
-def _longest_spell(positions: Sequence[Happening]) -> list[Happening]:
+def _longest_spell(positions: Sequence[SessionEvent]) -> list[SessionEvent]:
     """Find the longest stretch of positions that stays near the stretch's first one."""
     begin, best = 0, (0, -1)
     longest_ms = -1
@@ -278,7 +270,7 @@ def _longest_spell(positions: Sequence[Happening]) -> list[Happening]:
     return list(positions[best[0] : best[1] + 1])
 
 
-def _distance(one: Happening, other: Happening) -> float:
+def _distance(one: SessionEvent, other: SessionEvent) -> float:
     return hypot(_number(one, "x") - _number(other, "x"), _number(one, "y") - _number(other, "y"))
 
 
@@ -287,7 +279,7 @@ def _insight(
     text: str,
     measure: Measure,
     *,
-    evidence: Sequence[Happening],
+    evidence: Sequence[SessionEvent],
     sample_count: int,
     kind: session_pb2.InsightKind = session_pb2.INSIGHT_KIND_WEAKNESS,
 ) -> session_pb2.Insight:

@@ -24,8 +24,6 @@ from kit.page import list_page, page_size
 from services.sessions.drills import DRILL_NAMES, MAX_DIFFICULTY, MIN_DIFFICULTY
 from services.sessions.event_types import check_event, read_payload
 from services.sessions.model import (
-    ACTIVE,
-    ENDED,
     Session,
     SessionEvent,
     SessionSummary,
@@ -33,6 +31,7 @@ from services.sessions.model import (
     finish,
 )
 from services.sessions.opponents import Wish, choose_opponent
+from services.sessions.states import Mode, PinSource, State
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -110,7 +109,7 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
             session = await _session(db, session_id, lock=True)
             mine = session.owner_id == principal().user_id
             reason = "ended by the player" if mine else "ended by staff"
-            await finish(db, session, ENDED, reason, claimed_score=claimed)
+            await finish(db, session, State.ENDED, reason, claimed_score=claimed)
             await db.flush()
             return session.to_proto()
 
@@ -129,10 +128,10 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
             query = query.where(Session.owner_id == owner_id)
         if request.state:
             state = parse.enum_value(request.state, "state", session_pb2.SessionState)
-            query = query.where(Session.state == state)
+            query = query.where(Session.state == State.from_proto(state))
         if request.mode:
             mode = parse.enum_value(request.mode, "mode", session_pb2.SessionMode)
-            query = query.where(Session.mode == mode)
+            query = query.where(Session.mode == Mode.from_proto(mode))
         if request.model_id:
             query = query.where(Session.model_id == parse.uuid(request.model_id, "model_id"))
         async with self._context.sessions() as db:
@@ -194,7 +193,7 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
                 yield session_service_pb2.WatchSessionResponse(
                     cursor=str(seen), event=event.to_proto()
                 )
-            if session.state != ACTIVE and seen >= session.event_count:
+            if session.state != State.ACTIVE and seen >= session.event_count:
                 yield session_service_pb2.WatchSessionResponse(
                     cursor=str(seen), done=session.to_proto()
                 )
@@ -203,7 +202,9 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
                 await asyncio.sleep(self._settings.session_watch_interval_s)
 
     async def _check_room(self, db: AsyncSession, owner_id: str) -> None:
-        active = select(func.count()).where(Session.owner_id == owner_id, Session.state == ACTIVE)
+        active = select(func.count()).where(
+            Session.owner_id == owner_id, Session.state == State.ACTIVE
+        )
         limit = self._settings.session_max_active
         if (await db.scalar(active) or 0) >= limit:
             raise errors.resource_exhausted(
@@ -233,7 +234,7 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
             checkpoint_id=opponent.checkpoint_id,
             sha256=opponent.sha256,
             styles=list(opponent.styles),
-            pin_source=opponent.source,
+            pin_source=PinSource.from_proto(opponent.source),
             idle_expire_time=min(idle, expire_time),
             expire_time=expire_time,
         )
@@ -268,7 +269,7 @@ def _asked(request: session_service_pb2.StartSessionRequest) -> dict[str, object
     """Return what was asked for, as a session keeps it."""
     return {
         "request_id": parse.optional_uuid(request.request_id, "request_id"),
-        "mode": request.mode,
+        "mode": Mode.from_proto(request.mode),
         "difficulty": request.difficulty or DEFAULT_DIFFICULTY,
         "opponent_style": request.opponent_style.strip(),
         "drill": request.drill,
@@ -373,7 +374,7 @@ def _started(session: Session) -> events_pb2.SessionStarted:
     return events_pb2.SessionStarted(
         session_id=session.id,
         owner_id=session.owner_id,
-        mode=session.mode,
+        mode=session.mode.wire_name,
         model_id=session.model_id,
         version_id=session.version_id,
         create_time=session.create_time,

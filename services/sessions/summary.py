@@ -13,7 +13,7 @@ from services.sessions.rules import RULES_VERSION, find_insights, hit_ratio
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from services.sessions.rules import Happening
+    from services.sessions.model import SessionEvent
 
 KILL_POINTS = 100
 DEATH_POINTS = -50
@@ -23,7 +23,7 @@ ROUND_POINTS = {"win": 500, "draw": 100, "loss": 0}
 MAX_MOMENTS = 200
 
 
-def scores(events: Iterable[Happening]) -> list[int]:
+def scores(events: Iterable[SessionEvent]) -> list[int]:
     """Points after each event, the events being in time order.
 
     A kill counts only if a hit came since the last kill that counted: a client that reports kills
@@ -47,7 +47,7 @@ def scores(events: Iterable[Happening]) -> list[int]:
     return running
 
 
-def timeline(events: Sequence[Happening], running: Sequence[int]) -> list[session_pb2.Moment]:
+def timeline(events: Sequence[SessionEvent], running: Sequence[int]) -> list[session_pb2.Moment]:
     """Find the moments worth another look, in time order; `running` is what `scores` gave."""
     return [
         session_pb2.Moment(
@@ -64,7 +64,7 @@ def timeline(events: Sequence[Happening], running: Sequence[int]) -> list[sessio
 
 
 def summarize(
-    session_id: str, difficulty: int, events: Sequence[Happening]
+    session_id: str, difficulty: int, events: Sequence[SessionEvent]
 ) -> session_pb2.SessionSummary:
     """Compute the summary of a session from its events in time order; `create_time` is left out."""
     insights = find_insights(events)
@@ -86,7 +86,7 @@ def summarize(
     )
 
 
-def _moment_text(event: Happening) -> str:
+def _moment_text(event: SessionEvent) -> str:
     """Say what happened, or nothing where it is not worth another look."""
     payload = event.payload
     match event.type:

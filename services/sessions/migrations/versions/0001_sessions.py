@@ -22,7 +22,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Uuid(), primary_key=True),
         sa.Column("owner_id", sa.Uuid(), nullable=False),
         sa.Column("request_id", sa.Uuid()),
-        sa.Column("mode", sa.BigInteger(), nullable=False),
+        sa.Column("mode", sa.String(16), nullable=False),
         sa.Column("difficulty", sa.BigInteger(), nullable=False),
         sa.Column("opponent_style", sa.Text(), nullable=False),
         sa.Column("drill", sa.Text(), nullable=False),
@@ -33,8 +33,8 @@ def upgrade() -> None:
         sa.Column("checkpoint_id", sa.Uuid(), nullable=False),
         sa.Column("sha256", sa.Text(), nullable=False),
         sa.Column("styles", postgresql.ARRAY(sa.Text()), nullable=False),
-        sa.Column("pin_source", sa.BigInteger(), nullable=False),
-        sa.Column("state", sa.BigInteger(), nullable=False),
+        sa.Column("pin_source", sa.String(16), nullable=False),
+        sa.Column("state", sa.String(16), nullable=False),
         sa.Column("end_reason", sa.Text(), nullable=False),
         sa.Column("score", sa.BigInteger()),
         sa.Column("event_count", sa.BigInteger(), nullable=False),
@@ -51,7 +51,7 @@ def upgrade() -> None:
         "ix_sessions_active",
         "sessions",
         ["idle_expire_time"],
-        postgresql_where=sa.text("state = 1"),
+        postgresql_where=sa.text("state = 'ACTIVE'"),
     )
     op.create_table(
         "session_events",
