@@ -57,8 +57,8 @@ class Uploads:
         self, requests: AsyncIterator[pb.UploadCheckpointRequest]
     ) -> checkpoint_pb2.Checkpoint:
         """Carry out `UploadCheckpoint`."""
-        messages = aiter(requests)
         with self._place():
+            messages = aiter(requests)
             first = await self._next(messages)
             if first is None:
                 raise errors.invalid_argument("run_id", "must be in the first message")
