@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from tests.waiting import eventually
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+Environment = Callable[[str], dict[str, Any]]
 PASSWORD = "correct horse battery"
 
 
@@ -100,7 +102,9 @@ async def running_gateway(
     url = f"http://127.0.0.1:{http_port}"
     async with AsyncExitStack() as stack:
         running = await stack.enter_async_context(server.running(chosen, build))
-        http = await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=20))
+        http = await stack.enter_async_context(
+            httpx.AsyncClient(base_url=url, timeout=20, verify=False)
+        )
 
         async def answers() -> bool:
             try:

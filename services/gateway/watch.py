@@ -87,9 +87,9 @@ class _Stream:
     def __init__(
         self,
         exchange: Exchange,
-        call: Any,
+        call: Any,  # noqa: ANN401
         backend: str,
-        settings: GatewaySettings,  # noqa: ANN401
+        settings: GatewaySettings,
     ) -> None:
         self._exchange = exchange
         self._backend = backend

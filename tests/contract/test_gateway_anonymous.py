@@ -10,7 +10,7 @@ import pytest
 from kit.rule import rule_of
 from services.gateway import routes
 from services.gateway.routes import Shape
-from tests.gateway import running_gateway
+from tests.gateway import Environment, running_gateway
 
 OPEN_TO_ALL = {
     "elodrome.accounts.v1.AccountService/Register",
@@ -23,25 +23,27 @@ OPEN_PAGES = ("/", "/docs", "/openapi.json", "/healthz", "/readyz", "/metrics")
 TABLE = routes.load()
 
 
-def test_the_rules_open_exactly_the_named_rpcs():
+def test_the_rules_open_exactly_the_named_rpcs() -> None:
     assert {rpc.name for rpc in TABLE.rpcs if rpc.anonymous} == OPEN_TO_ALL
 
 
 @pytest.mark.parametrize("rpc", TABLE.rpcs, ids=lambda rpc: rpc.name)
-def test_every_rpc_has_a_rule(rpc):
+def test_every_rpc_has_a_rule(rpc: routes.Rpc) -> None:
     rule = rule_of(rpc.descriptor)
     assert rule is not None
     assert rule.allow
 
 
-def test_workers_alone_have_rpcs_without_a_route():
+def test_workers_alone_have_rpcs_without_a_route() -> None:
     routed = {route.rpc.name for route in TABLE.all}
     for rpc in TABLE.rpcs:
         if rpc.name not in routed:
             assert rule_of(rpc.descriptor).allow <= {"WORKER", "SERVICE"}, rpc.name
 
 
-async def test_every_route_and_every_own_rpc_asks_who_calls(service_environment):
+async def test_every_route_and_every_own_rpc_asks_who_calls(
+    service_environment: Environment,
+) -> None:
     # RPCs whose service is not running here are asked of it by its own tests.
     async with running_gateway(service_environment("gateway")) as gateway:
         for route in TABLE.all:
@@ -59,7 +61,7 @@ async def test_every_route_and_every_own_rpc_asks_who_calls(service_environment)
         assert set(refused) == {grpc.StatusCode.UNAUTHENTICATED}
 
 
-def own_guarded():
+def own_guarded() -> list[routes.Rpc]:
     return [
         rpc
         for rpc in TABLE.rpcs

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -12,19 +14,22 @@ from sqlalchemy import func, select, text
 from kit.rpc import rpcs_open
 from services.gateway.models.api_key import ApiKey
 from services.gateway.models.audit_entry import AuditEntry
-from tests.gateway import PASSWORD, free_port, running_gateway
+from tests.gateway import PASSWORD, Environment, Gateway, free_port, running_gateway
 from tests.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 KEYS = "/api/v1/api-keys"
 
 
 @pytest.fixture
-async def gateway(service_environment):
+async def gateway(service_environment: Environment) -> AsyncIterator[Gateway]:
     async with running_gateway(service_environment("gateway")) as gateway:
         yield gateway
 
 
-async def raw(gateway, head, body=b""):
+async def raw(gateway: Gateway, head: str, body: Any = b"") -> tuple[int, bytes]:
     """Send bytes as they are and return the answer's status and body."""
     host, port = gateway.url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
@@ -36,7 +41,7 @@ async def raw(gateway, head, body=b""):
     return status, rest
 
 
-async def test_every_answer_has_the_security_headers_and_a_request_id(gateway):
+async def test_every_answer_has_the_security_headers_and_a_request_id(gateway: Gateway) -> None:
     for path in ("/", "/docs", "/api/v1/version", "/api/v1/users", "/nowhere"):
         answer = await gateway.http.get(path)
         assert answer.headers["x-content-type-options"] == "nosniff", path
@@ -47,14 +52,14 @@ async def test_every_answer_has_the_security_headers_and_a_request_id(gateway):
     assert "server" not in answer.headers
 
 
-async def test_a_sane_request_id_is_kept_and_a_strange_one_replaced(gateway):
+async def test_a_sane_request_id_is_kept_and_a_strange_one_replaced(gateway: Gateway) -> None:
     for given, kept in (("trace-0123456789", True), ("a b", False), ("x" * 300, False)):
         answer = await gateway.http.get("/api/v1/users", headers={"x-request-id": given})
         assert (answer.headers["x-request-id"] == given) == kept
         assert answer.json()["error"]["request_id"] == answer.headers["x-request-id"]
 
 
-async def test_methods_and_paths_that_do_not_exist_say_so(gateway):
+async def test_methods_and_paths_that_do_not_exist_say_so(gateway: Gateway) -> None:
     missing = await gateway.http.get("/api/v1/nothing")
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "NOT_FOUND")
     wrong = await gateway.http.delete("/api/v1/version")
@@ -66,8 +71,7 @@ async def test_methods_and_paths_that_do_not_exist_say_so(gateway):
     assert (options.status_code, options.headers["allow"]) == (204, "GET, HEAD, OPTIONS")
 
 
-async def test_the_version_is_the_distribution_s(gateway):
-    from importlib.metadata import version
+async def test_the_version_is_the_distribution_s(gateway: Gateway) -> None:
 
     answer = await gateway.http.get("/api/v1/version")
     assert answer.json()["version"] == version("elodrome")
@@ -84,19 +88,21 @@ async def test_the_version_is_the_distribution_s(gateway):
         (b'{"email": 7}', 422, "WRONG_TYPE"),
     ],
 )
-async def test_a_body_that_breaks_a_limit_is_refused(gateway, content, status, reason):
+async def test_a_body_that_breaks_a_limit_is_refused(
+    gateway: Gateway, content: bytes, status: int, reason: str
+) -> None:
     headers = {"content-type": "application/json"}
     answer = await gateway.http.post("/api/v1/auth/login", content=content, headers=headers)
     assert (answer.status_code, answer.json()["error"]["reason"]) == (status, reason)
 
 
-async def test_a_form_is_not_json(gateway):
+async def test_a_form_is_not_json(gateway: Gateway) -> None:
     answer = await gateway.http.post("/api/v1/auth/login", data={"email": "ada"})
     assert answer.status_code == 415
 
 
-async def test_a_body_without_a_length_is_refused(gateway):
-    async def chunks():
+async def test_a_body_without_a_length_is_refused(gateway: Gateway) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
         yield b"{}"
 
     headers = {"content-type": "application/json"}
@@ -104,7 +110,7 @@ async def test_a_body_without_a_length_is_refused(gateway):
     assert (answer.status_code, answer.json()["error"]["reason"]) == (411, "LENGTH_REQUIRED")
 
 
-async def test_a_sender_that_falls_silent_is_timed_out(service_environment):
+async def test_a_sender_that_falls_silent_is_timed_out(service_environment: Environment) -> None:
     async with running_gateway(service_environment("gateway"), body_timeout_s=0.3) as gateway:
         head = "POST /api/v1/auth/login HTTP/1.1\nHost: x\nContent-Length: 10\n"
         status, rest = await raw(gateway, head, b"{")
@@ -112,19 +118,21 @@ async def test_a_sender_that_falls_silent_is_timed_out(service_environment):
         assert b"BODY_TIMEOUT" in rest
 
 
-async def test_huge_headers_are_cut_off(gateway):
+async def test_huge_headers_are_cut_off(gateway: Gateway) -> None:
     head = "GET / HTTP/1.1\nHost: x\nX-Big: " + "a" * 40_000 + "\n"
     assert (await raw(gateway, head))[0] == 400
 
 
 @pytest.mark.parametrize("path", ["..%2fetc", "%252e%252e", "..%5c", "a%00b", "x" * 300, "%2e%2e"])
-async def test_ids_that_try_to_escape_are_refused(gateway, path):
-    status, rest = await raw(gateway, f"GET /api/v1/runs/{path} HTTP/1.1\nHost: x\nConnection: close\n")
+async def test_ids_that_try_to_escape_are_refused(gateway: Gateway, path: Any) -> None:
+    status, rest = await raw(
+        gateway, f"GET /api/v1/runs/{path} HTTP/1.1\nHost: x\nConnection: close\n"
+    )
     assert status == 400
     assert b"BAD_PATH" in rest
 
 
-async def test_unknown_query_fields_and_bad_values_name_the_field(gateway):
+async def test_unknown_query_fields_and_bad_values_name_the_field(gateway: Gateway) -> None:
     root = await gateway.sign_in("root", role="ADMIN")
     cases = {"nope=1": "nope", "page_size=x": "page_size", "is_active=1": "is_active"}
     for query, field in cases.items():
@@ -133,7 +141,7 @@ async def test_unknown_query_fields_and_bad_values_name_the_field(gateway):
     assert (await root("GET", "/users?query=%ff")).status_code == 422
 
 
-async def test_foreign_pages_cannot_use_the_cookie(gateway):
+async def test_foreign_pages_cannot_use_the_cookie(gateway: Gateway) -> None:
     await gateway.register("ada")
     body = {"email": "ada", "password": PASSWORD}
     assert (await gateway.http.post("/api/v1/auth/login", json=body)).is_success
@@ -153,10 +161,14 @@ async def test_foreign_pages_cannot_use_the_cookie(gateway):
     for headers in ({"origin": gateway.url}, {"sec-fetch-site": "same-origin"}):
         assert (await gateway.http.post(KEYS, json=make, headers=headers)).status_code == 201
     foreign = {"origin": "https://evil.example"}
-    assert (await gateway.http.post("/api/v1/auth/login", json=body, headers=foreign)).status_code == 403
+    assert (
+        await gateway.http.post("/api/v1/auth/login", json=body, headers=foreign)
+    ).status_code == 403
 
 
-async def test_only_listed_origins_are_answered_across_sites(service_environment):
+async def test_only_listed_origins_are_answered_across_sites(
+    service_environment: Environment,
+) -> None:
     chosen = {"cors_origins": "https://app.example, https://two.example"}
     async with running_gateway(service_environment("gateway"), **chosen) as gateway:
         ask = {"access-control-request-method": "GET"}
@@ -169,7 +181,7 @@ async def test_only_listed_origins_are_answered_across_sites(service_environment
         assert "access-control-allow-origin" not in refused.headers
 
 
-async def test_a_repeated_key_acts_once_and_answers_the_same(gateway):
+async def test_a_repeated_key_acts_once_and_answers_the_same(gateway: Gateway) -> None:
     ada = await gateway.sign_in("ada")
     make = {"name": "x", "scopes": ["READ"]}
     headers = {"idempotency-key": "order-1"}
@@ -187,7 +199,7 @@ async def test_a_repeated_key_acts_once_and_answers_the_same(gateway):
     assert (await bob("POST", "/api-keys", make, headers=headers)).status_code == 201
 
 
-async def test_parallel_repeats_act_once(gateway):
+async def test_parallel_repeats_act_once(gateway: Gateway) -> None:
     ada = await gateway.sign_in("ada")
     make = {"name": "x", "scopes": ["READ"]}
     headers = {"idempotency-key": "order-2"}
@@ -201,7 +213,7 @@ async def test_parallel_repeats_act_once(gateway):
     assert all(answer.headers["retry-after"] == "1" for answer in busy)
 
 
-async def test_every_mutation_is_recorded_with_before_and_after(gateway):
+async def test_every_mutation_is_recorded_with_before_and_after(gateway: Gateway) -> None:
     root = await gateway.sign_in("root", role="ADMIN")
     ada = await gateway.sign_in("ada")
     await root("PATCH", f"/users/{ada.id}", {"full_name": "Ada"})
@@ -230,7 +242,7 @@ async def test_every_mutation_is_recorded_with_before_and_after(gateway):
     assert (await ada("GET", "/audit")).status_code == 403
 
 
-async def test_the_record_is_filtered_and_cannot_be_changed(gateway):
+async def test_the_record_is_filtered_and_cannot_be_changed(gateway: Gateway) -> None:
     root = await gateway.sign_in("root", role="ADMIN")
     ada = await gateway.sign_in("ada")
     for n in range(3):
@@ -240,7 +252,9 @@ async def test_the_record_is_filtered_and_cannot_be_changed(gateway):
     assert found["total"] == 3
     assert [e["after"]["full_name"] for e in found["items"]] == ["n2", "n1", "n0"]
     newest = found["items"][0]["create_time"]
-    assert (await root("GET", "/audit", params={**filters, "before_time": newest})).json()["total"] == 2
+    assert (await root("GET", "/audit", params={**filters, "before_time": newest})).json()[
+        "total"
+    ] == 2
     assert (await root("GET", "/audit", params={**filters, "action": "eMe"})).json()["total"] == 0
     for change in ("UPDATE audit_entries SET reason = 'x'", "DELETE FROM audit_entries"):
         async with gateway.running.context.sessions() as session:
@@ -250,7 +264,9 @@ async def test_the_record_is_filtered_and_cannot_be_changed(gateway):
         assert await session.scalar(select(func.count()).select_from(AuditEntry)) >= 3
 
 
-async def test_one_quota_holds_across_replicas_sessions_and_keys(service_environment):
+async def test_one_quota_holds_across_replicas_sessions_and_keys(
+    service_environment: Environment,
+) -> None:
     environment = service_environment("gateway")
     limits = {"requests_per_minute": 40}
     async with (
@@ -276,7 +292,7 @@ async def test_one_quota_holds_across_replicas_sessions_and_keys(service_environ
             assert answer.json()["error"]["reason"] == "RATE_LIMITED"
 
 
-async def test_readiness_names_what_is_down_and_liveness_does_not_care(gateway):
+async def test_readiness_names_what_is_down_and_liveness_does_not_care(gateway: Gateway) -> None:
     ready = await gateway.http.get("/readyz")
     assert ready.status_code == 200
     assert ready.json()["status"] == "degraded"
@@ -287,7 +303,9 @@ async def test_readiness_names_what_is_down_and_liveness_does_not_care(gateway):
     assert 'elodrome_http_requests_total{method="GET"' in metrics.text
 
 
-async def test_a_service_that_is_down_is_a_503_that_names_it(service_environment):
+async def test_a_service_that_is_down_is_a_503_that_names_it(
+    service_environment: Environment,
+) -> None:
     peers = {"executor": f"127.0.0.1:{free_port()}"}
     async with running_gateway(service_environment("gateway"), peers=peers) as gateway:
         ada = await gateway.sign_in("ada")
@@ -298,7 +316,7 @@ async def test_a_service_that_is_down_is_a_503_that_names_it(service_environment
         assert answer.headers["retry-after"] == "1"
 
 
-async def test_pages_need_no_other_host_and_are_cached_by_tag(gateway):
+async def test_pages_need_no_other_host_and_are_cached_by_tag(gateway: Gateway) -> None:
     for path in ("/", "/docs", "/pages/docs.js", "/pages/style.css", "/openapi.json"):
         page = await gateway.http.get(path)
         assert page.status_code == 200
@@ -309,7 +327,9 @@ async def test_pages_need_no_other_host_and_are_cached_by_tag(gateway):
     assert page.json()["openapi"] == "3.1.0"
 
 
-async def test_requests_under_way_end_before_the_gateway_does(service_environment):
+async def test_requests_under_way_end_before_the_gateway_does(
+    service_environment: Environment,
+) -> None:
     environment = service_environment("gateway")
     async with running_gateway(environment, password_memory_kib=19_456) as gateway:
         http = httpx.AsyncClient(base_url=gateway.url, timeout=20)
@@ -318,7 +338,7 @@ async def test_requests_under_way_end_before_the_gateway_does(service_environmen
             asyncio.create_task(http.post("/api/v1/auth/register", json=fields)) for fields in body
         ]
 
-        def all_arrived():
+        def all_arrived() -> bool:
             return rpcs_open._value.get() + sum(call.done() for call in calls) >= len(calls)
 
         await eventually(all_arrived)

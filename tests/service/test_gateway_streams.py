@@ -7,20 +7,24 @@ import hashlib
 import socket
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import orjson
 import pytest
-
 from elodrome.executor.v1 import run_service_pb2, run_service_pb2_grpc
 from elodrome.registry.v1 import (
     checkpoint_pb2,
     checkpoint_service_pb2,
     checkpoint_service_pb2_grpc,
 )
+
 from kit import errors
-from tests.gateway import running_gateway
+from tests.gateway import Client, Environment, Gateway, running_gateway
 from tests.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 RUN = "0f8fad5b-d9cb-469f-a165-70867728950e"
 WATCH = f"/api/v1/runs/{RUN}/watch"
@@ -41,7 +45,7 @@ class Script(
     stored: bytes = b""
     pieces: list = field(default_factory=list)
 
-    async def WatchRun(self, request, context):
+    async def WatchRun(self, request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:  # noqa: N802
         self.seen.append((request, dict(context.invocation_metadata())))
         if request.cursor == "bad":
             refused = errors.invalid_argument("cursor", "is not one of ours")
@@ -54,12 +58,16 @@ class Script(
                 if self.padding:
                     update.metrics.values[self.padding] = 1
                 yield update
-            while self.stays:
-                await asyncio.sleep(0.01)
+            if self.stays:
+                await asyncio.Event().wait()
         finally:
             self.ended += 1
 
-    async def DownloadCheckpoint(self, request, context):
+    async def DownloadCheckpoint(  # noqa: N802
+        self,
+        _request: Any,
+        context: grpc.aio.ServicerContext,
+    ) -> AsyncIterator[Any]:
         given = dict(context.invocation_metadata())
         start = int(given["range"].removeprefix("bytes=").rstrip("-")) if "range" in given else 0
         metadata = [("http-content-length", str(len(FILE) - start)), ("http-etag", '"tag"')]
@@ -73,7 +81,7 @@ class Script(
             piece = FILE[at : at + (1 << 18)]
             yield checkpoint_service_pb2.DownloadCheckpointResponse(data=piece)
 
-    async def UploadCheckpoint(self, requests, context):
+    async def UploadCheckpoint(self, requests: Any, context: grpc.aio.ServicerContext) -> Any:  # noqa: N802
         self.pieces = []
         async for request in requests:
             self.pieces.append(request)
@@ -83,7 +91,7 @@ class Script(
         return checkpoint_pb2.Checkpoint(id=RUN, run_id=self.pieces[0].run_id)
 
 
-def _update(number, *, is_last):
+def _update(number: int, *, is_last: bool) -> run_service_pb2.WatchRunResponse:
     update = run_service_pb2.WatchRunResponse(cursor=str(number))
     if is_last:
         update.done.SetInParent()
@@ -93,7 +101,9 @@ def _update(number, *, is_last):
 
 
 @asynccontextmanager
-async def scripted(service_environment, script, **settings):
+async def scripted(
+    service_environment: Environment, script: Script, **settings: Any
+) -> AsyncIterator[tuple[Gateway, Client]]:
     """Run a gateway whose executor and registry play the script; yield it and a signed-in user."""
     server = grpc.aio.server()
     run_service_pb2_grpc.add_RunServiceServicer_to_server(script, server)
@@ -109,13 +119,17 @@ async def scripted(service_environment, script, **settings):
         await server.stop(0)
 
 
-def events(text):
+def events(text: str) -> list[dict[str, str]]:
     """Return the events of a stream as dictionaries of their lines."""
-    blocks = [block for block in text.split("\n\n") if block and not block.startswith((":", "retry"))]
+    blocks = [
+        block for block in text.split("\n\n") if block and not block.startswith((":", "retry"))
+    ]
     return [dict(line.split(": ", 1) for line in block.splitlines()) for block in blocks]
 
 
-async def test_updates_arrive_as_events_and_the_stream_closes_after_done(service_environment):
+async def test_updates_arrive_as_events_and_the_stream_closes_after_done(
+    service_environment: Environment,
+) -> None:
     script = Script()
     async with scripted(service_environment, script) as (gateway, ada):
         for path in (WATCH, f"/api/v1/stream/training-runs/{RUN}"):
@@ -131,24 +145,27 @@ async def test_updates_arrive_as_events_and_the_stream_closes_after_done(service
         assert metadata["x-request-id"]
 
 
-async def test_resuming_gives_no_gap_and_no_duplicate(service_environment):
+async def test_resuming_gives_no_gap_and_no_duplicate(service_environment: Environment) -> None:
     async with scripted(service_environment, Script(updates=50)) as (gateway, ada):
-        got = []
         headers = {**ada.headers, "last-event-id": "20"}
-        for options in ({"headers": headers}, {"headers": ada.headers, "params": {"cursor": "40"}}):
-            got.append([e["id"] for e in events((await gateway.http.get(WATCH, **options)).text)])
-        assert got[0] == [str(n) for n in range(21, 51)]
-        assert got[1] == [str(n) for n in range(41, 51)]
+        resumed = await gateway.http.get(WATCH, headers=headers)
+        assert [e["id"] for e in events(resumed.text)] == [str(n) for n in range(21, 51)]
+        asked = await gateway.http.get(WATCH, headers=ada.headers, params={"cursor": "40"})
+        assert [e["id"] for e in events(asked.text)] == [str(n) for n in range(41, 51)]
 
 
-async def test_a_refusal_before_the_first_event_has_its_own_status(service_environment):
+async def test_a_refusal_before_the_first_event_has_its_own_status(
+    service_environment: Environment,
+) -> None:
     async with scripted(service_environment, Script()) as (gateway, ada):
         headers = {**ada.headers, "last-event-id": "bad"}
         answer = await gateway.http.get(WATCH, headers=headers)
         assert (answer.status_code, answer.json()["error"]["field"]) == (422, "cursor")
 
 
-async def test_silence_is_broken_by_heartbeats_and_leaving_ends_the_rpc(service_environment):
+async def test_silence_is_broken_by_heartbeats_and_leaving_ends_the_rpc(
+    service_environment: Environment,
+) -> None:
     script = Script(stays=True)
     async with scripted(service_environment, script, heartbeat_s=0.1) as (gateway, ada):
         beats = 0
@@ -161,7 +178,9 @@ async def test_silence_is_broken_by_heartbeats_and_leaving_ends_the_rpc(service_
         await eventually(lambda: script.ended == 1)
 
 
-async def test_a_session_that_ends_takes_its_streams_along(service_environment):
+async def test_a_session_that_ends_takes_its_streams_along(
+    service_environment: Environment,
+) -> None:
     script = Script(stays=True)
     async with scripted(service_environment, script) as (gateway, ada):
         async with gateway.http.stream("GET", WATCH, headers=ada.headers) as answer:
@@ -174,7 +193,7 @@ async def test_a_session_that_ends_takes_its_streams_along(service_environment):
         assert any("SIGNED_OUT" in line for line in rest)
 
 
-async def test_a_ticket_opens_one_stream_once(service_environment):
+async def test_a_ticket_opens_one_stream_once(service_environment: Environment) -> None:
     async with scripted(service_environment, Script()) as (gateway, ada):
         made = await ada("POST", "/stream-tickets", {"path": WATCH})
         assert made.status_code == 201
@@ -192,7 +211,7 @@ async def test_a_ticket_opens_one_stream_once(service_environment):
         assert nowhere.json()["error"]["field"] == "path"
 
 
-async def test_streams_end_when_the_gateway_does(service_environment):
+async def test_streams_end_when_the_gateway_does(service_environment: Environment) -> None:
     script = Script(stays=True)
     async with scripted(service_environment, script) as (gateway, ada):
         request = gateway.http.build_request("GET", WATCH, headers=ada.headers)
@@ -205,7 +224,9 @@ async def test_streams_end_when_the_gateway_does(service_environment):
             await reading
 
 
-async def test_a_client_that_does_not_read_is_cut_and_others_go_on(service_environment):
+async def test_a_client_that_does_not_read_is_cut_and_others_go_on(
+    service_environment: Environment,
+) -> None:
     script = Script(updates=100_000, padding="x" * 50_000)
     async with scripted(service_environment, script, stall_s=0.5) as (gateway, ada):
         with socket.socket() as stalled:
@@ -221,7 +242,9 @@ async def test_a_client_that_does_not_read_is_cut_and_others_go_on(service_envir
         assert len(events(rest.text)) == 10
 
 
-async def test_a_download_passes_whole_in_part_and_not_at_all(service_environment):
+async def test_a_download_passes_whole_in_part_and_not_at_all(
+    service_environment: Environment,
+) -> None:
     path = f"/api/v1/checkpoints/{RUN}/download"
     async with scripted(service_environment, Script()) as (gateway, ada):
         whole = await gateway.http.get(path, headers=ada.headers)
@@ -236,11 +259,13 @@ async def test_a_download_passes_whole_in_part_and_not_at_all(service_environmen
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-async def test_an_upload_passes_in_pieces_after_its_header(service_environment, chunked):
+async def test_an_upload_passes_in_pieces_after_its_header(
+    service_environment: Environment, chunked: bool
+) -> None:
     script = Script()
     digest = hashlib.sha256(FILE).hexdigest()
 
-    async def pieces():
+    async def pieces() -> AsyncIterator[bytes]:
         for at in range(0, len(FILE), 100_000):
             yield FILE[at : at + 100_000]
 
@@ -257,12 +282,16 @@ async def test_an_upload_passes_in_pieces_after_its_header(service_environment, 
         assert not any(piece.run_id for piece in others)
 
 
-async def test_an_upload_that_is_refused_early_or_too_large_is_answered(service_environment):
+async def test_an_upload_that_is_refused_early_or_too_large_is_answered(
+    service_environment: Environment,
+) -> None:
     script = Script()
-    async with scripted(service_environment, script, upload_limit_bytes=2_000_000) as (gateway, ada):
+    async with scripted(service_environment, script, upload_limit_bytes=2_000_000) as (
+        gateway,
+        ada,
+    ):
         path = f"/api/v1/runs/{RUN}/checkpoints/{'0' * 64}"
         early = await gateway.http.put(path, content=FILE, headers=ada.headers)
         assert (early.status_code, early.json()["error"]["message"]) == (422, "refused early")
         large = await gateway.http.put(path, content=b"x" * 3_000_000, headers=ada.headers)
         assert (large.status_code, large.json()["error"]["reason"]) == (413, "TOO_LARGE")
-

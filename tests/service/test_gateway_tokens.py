@@ -6,35 +6,45 @@ import base64
 import json
 import time
 import uuid
+from typing import TYPE_CHECKING, Any
 
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sqlalchemy import event
 
 from kit.auth import Principal, Signer
-from tests.gateway import running_gateway
+from tests.gateway import Environment, Gateway, running_gateway
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 ME = "/api/v1/auth/me"
 
 
 @pytest.fixture
-async def gateway(service_environment):
+async def gateway(service_environment: Environment) -> AsyncIterator[Gateway]:
     async with running_gateway(service_environment("gateway")) as gateway:
         yield gateway
 
 
-async def status(gateway, token):
+async def status(gateway: Gateway, token: str) -> int:
     headers = {"authorization": f"Bearer {token}"}
     answer = await gateway.http.get(ME, headers=headers)
     assert answer.json()["error"]["code"] == "UNAUTHENTICATED"
     return answer.status_code
 
 
-def part(value):
+def part(value: Any) -> str:
     return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
 
 
-def forged(good, header=None, claims=None, signature=None):
+def forged(
+    good: str,
+    header: dict[str, Any] | None = None,
+    claims: dict[str, Any] | None = None,
+    signature: str | None = None,
+) -> str:
     head, body, signed = good.split(".")
     old = json.loads(base64.urlsafe_b64decode(head + "=="))
     known = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
@@ -42,7 +52,7 @@ def forged(good, header=None, claims=None, signature=None):
     return ".".join([*parts, signed if signature is None else signature])
 
 
-async def test_tokens_that_were_tampered_with_are_refused(gateway):
+async def test_tokens_that_were_tampered_with_are_refused(gateway: Gateway) -> None:
     good = (await gateway.register("ada"))["access_token"]
     jwks = (gateway.settings.keys_dir / "jwks.json").read_text()
     known = json.loads(jwks)["keys"][0]
@@ -64,16 +74,18 @@ async def test_tokens_that_were_tampered_with_are_refused(gateway):
         assert await status(gateway, token) == 401, token[:60]
 
 
-async def test_a_thousand_unknown_keys_cost_no_database_query(gateway):
+async def test_unknown_keys_are_refused_without_asking_the_database(gateway: Gateway) -> None:
     good = (await gateway.register("ada"))["access_token"]
-    began = time.monotonic()
-    for _ in range(100):
+    asked = []
+    engine = gateway.running.context.engine.sync_engine
+    event.listen(engine, "before_cursor_execute", lambda *call: asked.append(call[2]))
+    for _ in range(30):
         assert await status(gateway, forged(good, header={"kid": str(uuid.uuid4())})) == 401
-    assert time.monotonic() - began < 10
+    assert not [statement for statement in asked if "users" in statement]
 
 
 @pytest.mark.parametrize("kind", ["internal", "service", "worker", "stale", "future", "no session"])
-async def test_tokens_for_other_purposes_are_refused(gateway, kind):
+async def test_tokens_for_other_purposes_are_refused(gateway: Gateway, kind: str) -> None:
     session = await gateway.register("ada")
     signer = Signer.load(gateway.settings.keys_dir, "gateway")
     ada = Principal(kind="user", subject=session["user"]["id"], roles=frozenset({"USER"}))
@@ -90,7 +102,7 @@ async def test_tokens_for_other_purposes_are_refused(gateway, kind):
     assert await status(gateway, token) == 401
 
 
-def shifted(signer, caller):
+def shifted(signer: Signer, caller: Principal) -> str:
     """Return a token that is not valid yet."""
     token = signer.access(caller, 7200)
     claims = jwt.decode(token, options={"verify_signature": False})
@@ -99,6 +111,6 @@ def shifted(signer, caller):
     return jwt.encode(claims, signer._key, algorithm="EdDSA", headers=header)
 
 
-async def test_a_refresh_token_is_no_access_token(gateway):
+async def test_a_refresh_token_is_no_access_token(gateway: Gateway) -> None:
     session = await gateway.register("ada")
     assert await status(gateway, session["refresh_token"]) == 401
