@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import os
 import pwd
+import re
 import secrets
 import shutil
 import signal
@@ -28,6 +29,8 @@ PORT = 5432
 _MAJOR = 18
 _SYSTEM_USER = "elodrome-pg"
 _SOCKET_PATH_LIMIT_BYTES = 107
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9_./-]+")
+_USER_WAIT_S = 5.0
 _SETTINGS = {
     "listen_addresses": "",
     "port": str(PORT),
@@ -116,9 +119,10 @@ class Postgres:
 
     @property
     def socket_dir(self) -> Path:
-        """The directory of the socket; a short one in /tmp where the path would be too long."""
+        """The directory of the socket; one in /tmp where the path would be too long or unusual."""
         inside = self.home / "postgres" / "socket"
-        if len(os.fsencode(inside / f".s.PGSQL.{PORT}.lock")) <= _SOCKET_PATH_LIMIT_BYTES:
+        is_short = len(os.fsencode(inside / f".s.PGSQL.{PORT}.lock")) <= _SOCKET_PATH_LIMIT_BYTES
+        if is_short and _PLAIN_PATH.fullmatch(str(inside)):
             return inside
         digest = hashlib.sha256(os.fsencode(self.home)).hexdigest()[:16]
         return Path(tempfile.gettempdir()) / f"elodrome-{os.geteuid()}-{digest}"
@@ -231,10 +235,23 @@ def _run(command: list[Any], **options: Any) -> None:  # noqa: ANN401 - passes t
 
 
 def _ensure_system_user(user: str) -> None:
+    give_up = time.monotonic() + _USER_WAIT_S
+    while not _exists(user):
+        try:
+            _run(["useradd", "--system", "--user-group", "--no-create-home", user])
+        except PostgresError:
+            # Another install may be adding the same user at this moment.
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(0.1)
+
+
+def _exists(user: str) -> bool:
     try:
         pwd.getpwnam(user)
     except KeyError:
-        _run(["useradd", "--system", "--user-group", "--no-create-home", user])
+        return False
+    return True
 
 
 def _refuse_foreign(directory: Path, *owners: int) -> None:
