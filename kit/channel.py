@@ -89,4 +89,5 @@ class _Deadline(grpc.aio.UnaryUnaryClientInterceptor):
         left_s = time_left()
         if left_s is not None:
             limit_s = min(limit_s, max(left_s - _MARGIN_S, _MARGIN_S))
-        return await continuation(client_call_details._replace(timeout=limit_s), request)
+        details: Any = client_call_details
+        return await continuation(details._replace(timeout=limit_s), request)

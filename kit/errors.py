@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import TYPE_CHECKING, cast
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
 
 DOMAIN = "elodrome"
 DETAILS_KEY = "grpc-status-details-bin"
@@ -65,7 +69,7 @@ class RpcError(Exception):
         return status_pb2.Status(code=self.code.value[0], message=self.message, details=details)
 
 
-def _pack(message: object) -> any_pb2.Any:
+def _pack(message: Message) -> any_pb2.Any:
     packed = any_pb2.Any()
     packed.Pack(message)
     return packed
@@ -170,7 +174,7 @@ def from_call(error: grpc.aio.AioRpcError) -> RpcError:
     """Read the refusal out of a failed call; the reason is the status name where none was sent."""
     for key, value in error.trailing_metadata() or ():
         if key == DETAILS_KEY:
-            return from_status(status_pb2.Status.FromString(value))
+            return from_status(status_pb2.Status.FromString(cast("bytes", value)))
     return RpcError(error.code(), error.details() or "", reason=error.code().name)
 
 
@@ -180,9 +184,7 @@ def from_status(status: status_pb2.Status) -> RpcError:
     info = error_details_pb2.ErrorInfo()
     bad_request = error_details_pb2.BadRequest()
     for detail in status.details:
-        if detail.Is(info.DESCRIPTOR):
-            detail.Unpack(info)
-        elif detail.Is(bad_request.DESCRIPTOR):
+        if not detail.Unpack(info):
             detail.Unpack(bad_request)
     violations = bad_request.field_violations
     return RpcError(

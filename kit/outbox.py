@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 from prometheus_client import Gauge
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from google.protobuf.message import Message
-    from sqlalchemy import Row
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 MAX_PAYLOAD_BYTES = 256 << 10
@@ -194,7 +193,7 @@ class Relay:
         log.error("bus_lost_events", count=lost.rowcount, had=self._highest, has=sequence)
 
 
-async def unsent(connection: AsyncConnection, limit: int) -> Sequence[Row[tuple[object, ...]]]:
+async def unsent(connection: AsyncConnection, limit: int) -> Sequence[Any]:
     """Return the oldest events that are not known to be stored, in order.
 
     Never "what comes after the last one sent": a sequence number is taken before commit, so a
@@ -213,8 +212,8 @@ async def unsent(connection: AsyncConnection, limit: int) -> Sequence[Row[tuple[
 
 async def _mark_sent(connection: AsyncConnection, sent: list[dict[str, object]]) -> None:
     await connection.execute(
-        update(OutboxEvent.__table__)
-        .where(OutboxEvent.__table__.c.id == bindparam("row_id"))
+        update(OutboxEvent)
+        .where(OutboxEvent.id == bindparam("row_id"))
         .values(sent_time=server_now(), stream_sequence=bindparam("stored_as")),
         sent,
     )

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from sqlalchemy import func, literal, select, tuple_
 
@@ -27,18 +27,18 @@ Row = TypeVar("Row")
 Item = TypeVar("Item")
 
 
-class Listed(Protocol):
-    """A mapped class that can be listed."""
+class ListRequest(Protocol):
+    """A request of a List RPC; its other fields are filters."""
 
-    id: InstrumentedAttribute[str]
-    create_time: InstrumentedAttribute[datetime]
+    page_size: int
+    page_token: str
 
 
 async def list_page(
     session: AsyncSession,
     query: Select[Row],
     model: type[Any],
-    request: Message,
+    request: ListRequest,
     *,
     convert: Callable[[Row], Item],
     by: InstrumentedAttribute[Any] | None = None,
@@ -52,7 +52,7 @@ async def list_page(
     Raises INVALID_ARGUMENT for a size outside 0..200, and for a token not from this very list.
     """
     size = page_size(request.page_size)
-    fingerprint = _fingerprint(request)
+    fingerprint = _fingerprint(cast("Message", request))
     total = await session.scalar(select(func.count()).select_from(query.subquery()))
     column = model.create_time if by is None else by
     if request.page_token:

@@ -113,7 +113,7 @@ def main() -> None:
     log.configure(arguments.service)
     settings_class, build = _parts_of(arguments.service)
     done = asyncio.run(
-        _run(settings_class(), build, listing=arguments.list, event_ids=arguments.event_ids)
+        _run(settings_class.load(), build, listing=arguments.list, event_ids=arguments.event_ids)
     )
     sys.exit(0 if done else 1)
 

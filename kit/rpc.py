@@ -98,7 +98,7 @@ class Gate(grpc.aio.ServerInterceptor):
             watch.cancel()
 
     def _unary(self, handler: grpc.RpcMethodHandler, call: _Call) -> grpc.RpcMethodHandler:
-        behaviour = handler.stream_unary or handler.unary_unary
+        behaviour: Any = handler.stream_unary or handler.unary_unary
         wrap = (
             grpc.stream_unary_rpc_method_handler
             if handler.request_streaming
@@ -116,7 +116,7 @@ class Gate(grpc.aio.ServerInterceptor):
         return wrap(answer, handler.request_deserializer, handler.response_serializer)
 
     def _streaming(self, handler: grpc.RpcMethodHandler, call: _Call) -> grpc.RpcMethodHandler:
-        behaviour = handler.stream_stream or handler.unary_stream
+        behaviour: Any = handler.stream_stream or handler.unary_stream
         wrap = (
             grpc.stream_stream_rpc_method_handler
             if handler.request_streaming

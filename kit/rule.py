@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf import descriptor_pool
 
@@ -30,7 +30,7 @@ class Rule:
 def rule_of(method: MethodDescriptor) -> Rule | None:
     """Return the rule written at an RPC, or None where there is none."""
     try:
-        option = descriptor_pool.Default().FindExtensionByName(_OPTION)
+        option: Any = descriptor_pool.Default().FindExtensionByName(_OPTION)
     except KeyError:
         return None
     options = method.GetOptions()

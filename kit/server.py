@@ -233,7 +233,8 @@ class _Health:
     def __init__(self, context: Context, names: list[str]) -> None:
         self.names = names
         self._context = context
-        self._servicer = health.aio.HealthServicer()
+        # The module sets this name when it finds grpc.aio, which its stubs do not know.
+        self._servicer = health.aio.HealthServicer()  # pyright: ignore[reportAttributeAccessIssue]
         self._ready: bool | None = None
 
     def register(self, server: grpc.aio.Server, *, reflection: bool) -> None:
@@ -341,7 +342,7 @@ def main(settings_class: type[ServiceSettings], build: Build) -> None:
 
     log.configure(settings_class.service)
     try:
-        settings = settings_class()
+        settings = settings_class.load()
     except ValidationError as error:
         sys.exit(_explain(settings_class, error))
     log.configure(settings.service, level=settings.log_level)

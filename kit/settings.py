@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -35,7 +35,7 @@ class _PerService(PydanticBaseSettingsSource):
 
     def __call__(self) -> dict[str, Any]:
         """Return this service's ports and every service's address, where they are set."""
-        service: str = self.settings_cls.service
+        service = cast("type[ServiceSettings]", self.settings_cls).service
         found: dict[str, Any] = {}
         for name in ("grpc_port", "metrics_port"):
             if value := os.environ.get(f"ELODROME_{service}_{name}".upper()):
@@ -107,6 +107,12 @@ class ServiceSettings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments win over variables that name the service, which win over the others."""
         return init_settings, _PerService(settings_cls), env_settings
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read the settings from the environment; raise ValidationError naming what is wrong."""
+        values: dict[str, Any] = {}
+        return cls(**values)
 
     def model_post_init(self, _context: object) -> None:
         """Fill in the fixed ports of this service."""
