@@ -40,7 +40,7 @@ ABORT = "elodrome.abort"
 """The ASGI extension of our server that breaks a connection."""
 _HSTS = (b"strict-transport-security", b"max-age=31536000")
 _JSON = (b"content-type", b"application/json")
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,80}")
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 _MAX_QUERY_FIELDS = 100
 
 

@@ -32,11 +32,6 @@ class Held:
     principal: str
     key_hash: str
 
-    @property
-    def request_id(self) -> str:
-        """An id for the services behind the edge, the same each time the key is sent."""
-        return f"{self.key_hash[:8]}-{self.key_hash[8:32]}"
-
 
 @dataclass(frozen=True)
 class Remembered:

@@ -67,7 +67,9 @@ class EdgeServiceServicer:
         """A ticket that opens one stream once, for clients that cannot send headers (EventSource,
         WebSocket): append `?ticket=` to the stream's address within its life.
 
-        Errors: `INVALID_ARGUMENT`: the path is not a route of this API.
+        Errors:
+        * `INVALID_ARGUMENT`: the path is not a stream of this API.
+        * `PERMISSION_DENIED` / `SESSION_REQUIRED`: an API key opens the stream by itself.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
