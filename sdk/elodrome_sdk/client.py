@@ -185,7 +185,7 @@ class Client:
             with self._http.stream("GET", path, headers=headers) as response:
                 _raise_for_status(response)
                 yield from response.iter_raw()
-        except httpx.ConnectError as error:
+        except httpx.TransportError as error:
             raise UnreachableError(self.url, str(error)) from error
 
     def _stream(self, path: str, cursor: str, parser: EventParser) -> Iterator[ServerEvent]:

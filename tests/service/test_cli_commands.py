@@ -287,6 +287,9 @@ def test_download_keeps_only_what_matches_its_digest(
     other = tmp_path / "other.safetensors"
     result = terminal.run("checkpoints", "download", "c-1", "-o", str(other))
     assert result.exit_code == ExitCode.FAILED
+    install.on("GET /checkpoints/c-1/download", Answer(raw=data[:-1], cut=True))
+    result = terminal.run("checkpoints", "download", "c-1", "-o", str(other))
+    assert result.exit_code == ExitCode.UNREACHABLE
     assert [path.name for path in tmp_path.glob("*.safetensors*")] == ["best.safetensors"]
 
 

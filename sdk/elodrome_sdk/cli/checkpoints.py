@@ -86,22 +86,30 @@ def download(
     wanted = cli.client.get(f"/checkpoints/{checkpoint_id}")["artifact"]["sha256"]
     target = output or Path(f"{checkpoint_id}.safetensors")
     partial = target.with_name(target.name + ".partial")
-    digest = hashlib.sha256()
-    with partial.open("wb") as file:
-        for piece in cli.client.download(f"/checkpoints/{checkpoint_id}/download"):
-            digest.update(piece)
-            file.write(piece)
-    if digest.hexdigest() != wanted:
-        partial.unlink()
-        cli.err.print(f"error the bytes that came are not those of {wanted}; try again")
-        return ExitCode.FAILED
-    size = partial.stat().st_size
-    partial.replace(target)
+    try:
+        size, sha256 = _save(cli, checkpoint_id, partial)
+        if sha256 != wanted:
+            cli.err.print(f"error the bytes that came are not those of {wanted}; try again")
+            return ExitCode.FAILED
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
     if cli.as_json:
         cli.print_json({"path": str(target), "size_bytes": size, "sha256": wanted})
     else:
         cli.out.print(f"{target}  {size} bytes  {wanted}", highlight=False, markup=False)
     return None
+
+
+def _save(cli: Cli, checkpoint_id: str, path: Path) -> tuple[int, str]:
+    """Write what comes; return its size in bytes and its SHA-256."""
+    size, digest = 0, hashlib.sha256()
+    with path.open("wb") as file:
+        for piece in cli.client.download(f"/checkpoints/{checkpoint_id}/download"):
+            size += len(piece)
+            digest.update(piece)
+            file.write(piece)
+    return size, digest.hexdigest()
 
 
 @command(app, "delete")
