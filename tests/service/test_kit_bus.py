@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -12,13 +15,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 
-from kit import auth, bus, log, server
+from kit import auth, bus, db, log, server
 from kit.bus import Bus, BusUnavailableError, Consumer
 from kit.inbox import DeadLetter, InboxEvent, Letter
 from kit.outbox import OutboxEvent, emit
 from kit.replay import replay
 from tests.service.kit_probe import EvaluatorProbe, RegistryProbe
-from tests.service.kit_program import Effect, effects
+from tests.service.kit_program import Effect, effects, variables
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -221,3 +224,33 @@ async def test_a_service_may_not_publish_what_belongs_to_another(
         )
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_the_replay_command_lists_and_reports_what_stays(
+    service_environment: Environment,
+) -> None:
+    settings = service_environment("registry")
+    engine = db.open_engine(settings["database_url"])
+    async with db.open_sessions(engine).begin() as session:
+        await session.execute(
+            insert(DeadLetter).values(
+                event_id="e-1", subject="a.b.Gone.1", payload=b"", request_id="", error="on fire"
+            )
+        )
+    await engine.dispose()
+
+    def command(*arguments: str) -> tuple[int, str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "kit.replay", "registry", *arguments],
+            env=os.environ | variables("registry", settings),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.returncode, done.stdout
+
+    status, said = await asyncio.to_thread(command, "--list")
+    assert status == 0
+    assert said.startswith("e-1 ")
+    assert said.endswith("a.b.Gone.1 on fire\n")
+    assert await asyncio.to_thread(command) == (1, "e-1 no consumer handles a.b.Gone\n")
