@@ -47,7 +47,7 @@ class GatewaySettings(ServiceSettings):
     """Wrong passwords in a row that lock an account."""
     lockout_s: int = Field(default=900, ge=1)
     """How long a locked account stays locked."""
-    registrations_per_hour_address: int = Field(default=100, ge=1)
+    registrations_per_hour_address: int = Field(default=300, ge=1)
     """Accounts made from one address in an hour."""
     requests_per_minute: int = Field(default=6000, ge=1)
     """Requests of one account in a minute, all its sessions and keys together."""
