@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -12,7 +13,7 @@ from deploy.laptop.control import ADMINISTRATOR, StartError, bring_down, bring_u
 from deploy.laptop.demo_client import Client, RefusedError, StoryError
 from deploy.laptop.demo_display import Display
 from deploy.laptop.demo_story import Story
-from deploy.laptop.install import Install, InstallError, home_directory
+from deploy.laptop.install import Install, InstallError, home_directory, write_private
 
 INTERRUPTED = 130
 
@@ -50,4 +51,7 @@ def _tell(install: Install, display: Display) -> None:
     client = Client(install.url, ADMINISTRATOR, install.admin_password)
     story = Story(install.url, client, display, lambda: view.install_bytes(install.home))
     story.tell()
-    display.line(f"the whole platform holds {view.install_bytes(install.home) / 1e6:.0f} MB now")
+    memory_bytes = view.install_bytes(install.home)
+    display.line(f"the whole platform holds {memory_bytes / 1e6:.0f} MB now")
+    numbers = story.measurements() | {"memory_bytes": memory_bytes}
+    write_private(install.home / "demo.json", json.dumps(numbers, indent=2))

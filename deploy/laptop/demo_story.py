@@ -84,6 +84,7 @@ class Story:
     memory_bytes: Callable[[], int]
     tag: str = field(default_factory=lambda: uuid.uuid4().hex[:6])
     rows: list[tuple[str, str, float]] = field(default_factory=list)
+    total_s: float = 0.0
     model: dict[str, Any] = field(default_factory=dict)
     run: dict[str, Any] = field(default_factory=dict)
     checkpoint: dict[str, Any] = field(default_factory=dict)
@@ -100,7 +101,22 @@ class Story:
             started = time.monotonic()
             measured = step(self)
             self.rows.append((title, measured, time.monotonic() - started))
-        self.display.summary(self.rows, time.monotonic() - began)
+        self.total_s = time.monotonic() - began
+        self.display.summary(self.rows, self.total_s)
+
+    def measurements(self) -> dict[str, float]:
+        """Return the numbers of a story that was told; returns in points, `_s` in seconds."""
+        agent, random = of_return(self.candidate), of_return(self.random)
+        return {
+            "story_s": self.total_s,
+            "training_s": float(self.run["elapsed_s"]),
+            "training_steps": float(self.run["progress"]["step"]),
+            "mean_return": agent["mean"],
+            "mean_return_lower": agent["lower"],
+            "mean_return_upper": agent["upper"],
+            "random_mean_return": random["mean"],
+            "gate_p_value": p_value(self.decision),
+        }
 
     # -- steps ------------------------------------------------------------------------------
 
