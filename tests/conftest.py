@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nats
@@ -19,16 +21,17 @@ from tests.tokens import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPostgres]:
+def postgres() -> Iterator[RunningPostgres]:
     """A Postgres server of this test process, with the roles and schemas of an install."""
     settings = {"fsync": "off", "max_connections": "200"}
-    server = start_postgres(tmp_path_factory.mktemp("postgres"), settings=settings)
-    yield server
-    server.stop()
+    # Not below pytest's own directory: another run of pytest closes that to Postgres' user.
+    with tempfile.TemporaryDirectory(prefix="postgres-") as home:
+        server = start_postgres(Path(home), settings=settings)
+        yield server
+        server.stop()
 
 
 @pytest.fixture(scope="session")
