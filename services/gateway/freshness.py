@@ -42,8 +42,10 @@ class Fresh(Generic[Value]):
     async def get(self, key: str) -> Value | None:
         """Return the answer of a key, None when there is none; raises what `fetch` raises."""
         now = time.monotonic()
+        # Fixed here: changes that come while this waits are for those who ask later.
+        fresh_from = max(now - MAX_AGE_S, self._changed_at)
         entry = self._entries.get(key)
-        while entry is None or entry.read_at < max(now - MAX_AGE_S, self._changed_at):
+        while entry is None or entry.read_at < fresh_from:
             await self._read_together(key)
             entry = self._entries.get(key)
         entry.used_at = now
@@ -65,12 +67,17 @@ class Fresh(Generic[Value]):
     async def _read_together(self, key: str) -> None:
         """Read a key once for all who ask for it at the same time."""
         task = self._reading.get(key)
-        if task is None:
+        # One that is done has told all who waited for it; who comes after needs a new answer.
+        if task is None or task.done():
             task = asyncio.create_task(self._read([key]))
             self._reading[key] = task
-            task.add_done_callback(lambda _: self._reading.pop(key, None))
+            task.add_done_callback(lambda done: self._let_go(key, done))
         # A caller who gives up must not take the answer away from the others.
         await asyncio.shield(task)
+
+    def _let_go(self, key: str, done: asyncio.Task[None]) -> None:
+        if self._reading.get(key) is done:
+            del self._reading[key]
 
     async def _read(self, keys: list[str]) -> None:
         began = time.monotonic()
@@ -78,5 +85,7 @@ class Fresh(Generic[Value]):
         if len(self._entries) > _MAX_KEYS:
             self._entries.clear()
         for key in keys:
-            used = self._entries[key].used_at if key in self._entries else began
-            self._entries[key] = _Entry(found.get(key), began, used)
+            known = self._entries.get(key)
+            if known is None or known.read_at < began:
+                used_at = known.used_at if known else began
+                self._entries[key] = _Entry(found.get(key), began, used_at)
