@@ -83,13 +83,19 @@ class Child:
         if self.process is None or self.process.poll() is None:
             return False
         lasted_s = time.monotonic() - self.started
-        self.failures = 1 if lasted_s > CALM_S else self.failures + 1
-        self.last_error = f"{_ending(self.process.returncode)} after {lasted_s:.1f} s"
+        if lasted_s > CALM_S:
+            self.failures = 0
+        self.postpone(f"{_ending(self.process.returncode)} after {lasted_s:.1f} s")
+        return True
+
+    def postpone(self, error: str) -> None:
+        """Note a failure and when the program is started again."""
+        self.last_error = error
+        self.failures += 1
         self.restarts += 1
         self.due = time.monotonic() + delay_s(self.failures)
         self.state = State.BACKOFF
         self.process = self.identity = None
-        return True
 
     def kill(self) -> None:
         """End the program at once; it will be started again."""

@@ -22,6 +22,7 @@ from deploy.laptop.record import Entry, Record
 _PROBE_EVERY_S = 0.1
 _IDLE_EVERY_S = 5.0
 _SETUP_LIMIT_S = 120.0
+_AFTER_READY_LIMIT_S = 20.0  # nothing else is looked after meanwhile
 
 # People first, then the work, then the record of it: a worker that is asked to stop still
 # finds the registry for its last checkpoint.
@@ -143,11 +144,7 @@ class Supervisor:
         return process
 
     def _finish(self, label: str, process: subprocess.Popen[bytes]) -> None:
-        try:
-            code = process.wait(_SETUP_LIMIT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            code = process.wait()
+        code = _exit_code(process, _SETUP_LIMIT_S)
         if code != 0:
             message = f"{label} failed with code {code}:\n{tail(self.install.logs / 'setup.log')}"
             raise SetupError(message)
@@ -195,7 +192,10 @@ class Supervisor:
         return False
 
     def _start(self, child: Child) -> None:
-        child.start(programs.overrides(self.install, child.program.name))
+        try:
+            child.start(programs.overrides(self.install, child.program.name))
+        except (OSError, PostgresError) as error:
+            child.postpone(str(error))
         self._write()
 
     def _after_ready(self, child: Child) -> None:
@@ -203,7 +203,7 @@ class Supervisor:
         if command is None:
             return
         process = self._spawn(child.program.name, command, child.program.environment)
-        if process.wait(_SETUP_LIMIT_S) != 0:
+        if _exit_code(process, _AFTER_READY_LIMIT_S) != 0:
             child.last_error = f"{' '.join(command[1:])} failed, see logs/setup.log"
             child.kill()  # a bus without streams is no bus
 
@@ -255,3 +255,12 @@ class Supervisor:
         if supervisor is not None:
             ready = all(child.state is State.READY for child in self.children.values())
             Record(supervisor, self.step, ready, entries).write(self.install.home)
+
+
+def _exit_code(process: subprocess.Popen[bytes], within_s: float) -> int:
+    """Return how a short process ended; one that takes too long is killed."""
+    try:
+        return process.wait(within_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()

@@ -116,3 +116,14 @@ def test_leftovers_of_a_record_are_ended_but_no_stranger_with_their_pid(tmp_path
     record.Record(own, entries=entries).write(tmp_path)
     assert leftovers.end(tmp_path) == ["sleeper"]
     assert child.identity.process() is None
+
+
+def test_a_program_that_cannot_even_start_is_tried_again_later(tmp_path: Path) -> None:
+    child = a_child(tmp_path, "print('never')")
+    child.program.command[0] = str(tmp_path / "missing")
+    with pytest.raises(FileNotFoundError) as failure:
+        child.start({})
+    child.postpone(str(failure.value))
+    assert child.state is State.BACKOFF
+    assert "missing" in child.last_error
+    assert (child.restarts, child.failures) == (1, 1)
