@@ -26,6 +26,7 @@ from elodrome.registry.v1 import (
     version_service_pb2_grpc,
 )
 from safetensors.numpy import save
+from sqlalchemy import text
 
 from kit import errors, server
 from kit.auth import Verifier
@@ -215,6 +216,31 @@ class Registry:
         return await self.checkpoints.GetCheckpoint(
             checkpoint_service_pb2.GetCheckpointRequest(id=checkpoint_id), metadata=self.user
         )
+
+    async def resolve(self, reference: str) -> model_pb2.Version:
+        return await self.versions.ResolveVersion(
+            version_service_pb2.ResolveVersionRequest(reference=reference), metadata=self.user
+        )
+
+    async def listed(
+        self, caller: Metadata | None = None, **fields: Any
+    ) -> list[checkpoint_pb2.Checkpoint]:
+        answer = await self.checkpoints.ListCheckpoints(
+            checkpoint_service_pb2.ListCheckpointsRequest(**fields), metadata=caller or self.user
+        )
+        return list(answer.items)
+
+    async def events(self, kind: Any) -> list[Any]:
+        """Everything of a kind that was emitted, oldest first."""
+        prefix = f"{kind.DESCRIPTOR.full_name}."
+        query = text("SELECT subject, payload FROM outbox ORDER BY sequence")
+        async with self.running.context.sessions() as session:
+            rows = (await session.execute(query)).all()
+        return [kind.FromString(payload) for subject, payload in rows if subject.startswith(prefix)]
+
+    async def count(self, table: str) -> int:
+        async with self.running.context.sessions() as session:
+            return await session.scalar(text(f"SELECT count(*) FROM {table}"))
 
 
 def messages(

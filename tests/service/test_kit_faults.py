@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -17,18 +15,14 @@ import grpc
 import httpx
 import psutil
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
 from elodrome.accounts.v1.edge_service_pb2 import CreateStreamTicketRequest, GetBuildRequest
 from elodrome.accounts.v1.edge_service_pb2_grpc import EdgeServiceStub
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from sqlalchemy import MetaData, create_engine, text
+from sqlalchemy import text
 
 from deploy.laptop.broker import free_port
 from deploy.laptop.postgres import RunningPostgres, as_system_user, start_postgres, wait_ready
-from kit import channel, migrate, server
-from kit.inbox import DeadLetter, InboxEvent
-from kit.outbox import OutboxEvent
+from kit import channel, server
 from tests.service.kit_probe import EvaluatorProbe, RegistryProbe, probe, refusal
 from tests.service.kit_program import build_evaluator, build_registry, effects, program
 from tests.waiting import eventually, eventually_sync
@@ -370,35 +364,3 @@ async def test_a_program_can_be_told_to_stop_waiting(tmp_path: Path, keys_dir: P
 async def first_event(process: subprocess.Popen[str]) -> str:
     assert process.stderr is not None
     return json.loads(await asyncio.to_thread(process.stderr.readline))["event"]
-
-
-def test_two_migrations_at_once_apply_each_step_once(postgres: RunningPostgres) -> None:
-    url = postgres.url("sessions")
-    migrate.downgrade(url, "sessions")
-    environment = os.environ | {"ELODROME_DATABASE_URL": url}
-    both = [
-        subprocess.Popen(
-            [sys.executable, "-m", "kit.migrate", "sessions"],
-            env=environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(2)
-    ]
-    for process in both:
-        _, said = process.communicate(timeout=60)
-        assert process.returncode == 0, said
-
-
-def test_the_event_tables_are_what_their_classes_say(
-    service_environment: Environment,
-) -> None:
-    classes = MetaData()
-    for table in (OutboxEvent, InboxEvent, DeadLetter):
-        table.__table__.to_metadata(classes)
-    engine = create_engine(service_environment("evaluator")["database_url"])
-    with engine.connect() as connection:
-        options = {"include_name": lambda name, kind, _: kind != "table" or name in classes.tables}
-        context = MigrationContext.configure(connection, opts=options)
-        assert compare_metadata(context, classes) == []
-    engine.dispose()
