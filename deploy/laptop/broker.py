@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import secrets
@@ -14,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy import bus
+
+_REPOSITORY = Path(__file__).parents[2]
 
 
 class BrokerError(RuntimeError):
@@ -131,8 +132,8 @@ class RunningBroker:
 def start_nats(home: Path, port: int = 0, *, streams: bool = True) -> RunningBroker:
     """Start a private NATS server under `home` with its users, streams and consumers.
 
-    Port 0 picks a free one. Call it outside of a running event loop when `streams` is true.
-    Raises BrokerError with the server's own words when it does not answer within 15 s.
+    Port 0 picks a free one. Raises BrokerError with the server's own words when it does not
+    answer within 15 s.
     """
     broker = Broker(home, port or free_port(), generate_passwords())
     broker.prepare()
@@ -148,8 +149,18 @@ def start_nats(home: Path, port: int = 0, *, streams: bool = True) -> RunningBro
         )
     _wait_ready(broker, child, log)
     if streams:
-        asyncio.run(bus.create(broker.url, user=bus.ADMIN, password=broker.passwords[bus.ADMIN]))
+        _create_streams(broker)
     return RunningBroker(broker, child)
+
+
+def _create_streams(broker: Broker) -> None:
+    """Run the client apart: whoever supervises a server without calling it stays small."""
+    secrets_of_admin = {
+        "ELODROME_NATS_URL": broker.url,
+        "ELODROME_NATS_ADMIN_PASSWORD": broker.passwords[bus.ADMIN],
+    }
+    command = [sys.executable, "-m", "deploy.streams"]
+    subprocess.run(command, env=os.environ | secrets_of_admin, cwd=_REPOSITORY, check=True)
 
 
 def memory_limits() -> dict[str, str]:

@@ -91,7 +91,7 @@ def message_bus(install: Install) -> Program:
         server.ready,
         port=server.port,
         prepare=server.prepare,
-        after_ready=[sys.executable, "-m", "deploy.bus"],
+        after_ready=[sys.executable, "-m", "deploy.streams"],
     )
 
 
