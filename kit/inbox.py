@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Index, Text, delete
 from sqlalchemy.dialects.postgresql import insert
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
     from sqlalchemy.ext.asyncio import AsyncSession
 
-    Handler = Callable[[AsyncSession, Message], Awaitable[None]]
+    # Each takes the message that it is registered for.
+    Handler = Callable[[AsyncSession, Any], Awaitable[None]]
 
 # Longer than the bus keeps events, so that none can come back after it was forgotten.
 _KEEP = timedelta(days=8)
