@@ -88,13 +88,13 @@ def invalid_argument(
     )
 
 
-def not_found(noun: str, id: str, *, reason: str = "") -> RpcError:  # noqa: A002
+def not_found(noun: str, key: str, *, reason: str = "") -> RpcError:
     """Say that there is no such thing, or none the caller may know of."""
     return RpcError(
         grpc.StatusCode.NOT_FOUND,
-        f"no {noun} {id}",
+        f"no {noun} {key}",
         reason=reason or f"{noun.upper().replace(' ', '_')}_NOT_FOUND",
-        metadata={"id": id},
+        metadata={"id": key},
     )
 
 

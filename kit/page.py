@@ -85,9 +85,9 @@ def _fingerprint(request: Message) -> str:
     return hashlib.sha256(content).hexdigest()[:12]
 
 
-def _encode(key: datetime | int, id: str, fingerprint: str) -> str:  # noqa: A002
+def _encode(key: datetime | int, row_id: str, fingerprint: str) -> str:
     spelled = key.isoformat() if isinstance(key, datetime) else key
-    content = json.dumps([spelled, id, fingerprint], separators=(",", ":"))
+    content = json.dumps([spelled, row_id, fingerprint], separators=(",", ":"))
     return base64.urlsafe_b64encode(content.encode()).decode()
 
 

@@ -96,7 +96,7 @@ def read_group(path: Path, group: str) -> Tensors:
     """Read the tensors whose names begin with `group` and a dot, under what follows the dot."""
     prefix = f"{group}."
     with safe_open(path, framework="numpy") as file:
-        names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118
+        names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118 - no mapping
         return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
 
 

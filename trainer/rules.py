@@ -31,9 +31,12 @@ class Integer:
         """Answer the number, or raise ConfigError."""
         if isinstance(value, float) and value.is_integer():
             value = int(value)
-        if isinstance(value, int) and not isinstance(value, bool):  # noqa: SIM102
-            if self.minimum <= value <= self.maximum:
-                return value
+        if (
+            isinstance(value, int)
+            and not isinstance(value, bool)
+            and self.minimum <= value <= self.maximum
+        ):
+            return value
         raise ConfigError(name, f"must be a whole number from {self.minimum} to {self.maximum}")
 
     def schema(self) -> dict[str, Any]:

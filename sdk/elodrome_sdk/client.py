@@ -7,7 +7,7 @@ import os
 import time
 import uuid
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import httpx
 
@@ -17,6 +17,9 @@ from elodrome_sdk.sse import EventParser, ServerEvent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+Json: TypeAlias = Any
+"""A value as JSON decodes to it; its shape is what the contract says of the path."""
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 API = "/api/v1"
@@ -103,27 +106,23 @@ class Client:
             self._file.put(self.url, None)
         self._signed_in = None
 
-    def get(self, path: str, **query: Any) -> Any:  # noqa: ANN401 - JSON
+    def get(self, path: str, **query: Json) -> Json:
         """Read `path`, which starts after /api/v1; empty parameters are left out."""
         return self.request("GET", path, query=query)
 
-    def post(self, path: str, body: dict[str, Any] | None = None) -> Any:  # noqa: ANN401 - JSON
+    def post(self, path: str, body: dict[str, Any] | None = None) -> Json:
         """Create or act. Sent again while the install is away, which acts once all the same."""
         return self.request("POST", path, body=body or {})
 
-    def patch(self, path: str, body: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON
+    def patch(self, path: str, body: dict[str, Any]) -> Json:
         """Change the fields that `body` holds."""
         return self.request("PATCH", path, body=body)
 
-    def delete(self, path: str, **query: Any) -> Any:  # noqa: ANN401 - JSON
+    def delete(self, path: str, **query: Json) -> Json:
         """Remove what `path` names."""
         return self.request("DELETE", path, query=query)
 
-    def items(
-        self,
-        path: str,
-        **query: Any,  # noqa: ANN401 - JSON
-    ) -> Iterator[dict[str, Any]]:
+    def items(self, path: str, **query: Json) -> Iterator[dict[str, Any]]:
         """Yield the items of every page of a list."""
         token = ""
         while True:
@@ -140,7 +139,7 @@ class Client:
         *,
         query: dict[str, Any] | None = None,
         body: dict[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401 - JSON
+    ) -> Json:
         """Send a request as the signed-in user and return the JSON of the answer."""
         given = {name: value for name, value in (query or {}).items() if value not in ("", None)}
         token = self._token()
@@ -212,7 +211,7 @@ class Client:
         query: dict[str, Any] | None = None,
         body: dict[str, Any] | None = None,
         token: str = "",
-    ) -> Any:  # noqa: ANN401 - JSON
+    ) -> Json:
         headers = self._headers(token)
         # A refresh token works once: a second use would sign the user out.
         attempts = 1 if path.startswith("/auth/") else ATTEMPTS

@@ -17,6 +17,7 @@ from services.executor.models.metric import MetricChunk, MetricSeries
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from sqlalchemy import Row
     from sqlalchemy.ext.asyncio import AsyncSession
 
     from services.executor.models.update import RunHead
@@ -108,7 +109,7 @@ async def _series(session: AsyncSession, run_id: str, names: Sequence[str]) -> M
     return known | {row.name: row for row in await session.execute(returned)}
 
 
-async def _without_stored(session: AsyncSession, series: Any, stretch: Stretch) -> Stretch:  # noqa: ANN401 - a row
+async def _without_stored(session: AsyncSession, series: Row[Any], stretch: Stretch) -> Stretch:
     """Leave out the points whose step has a value; nothing is read when all steps are later."""
     if stretch.steps[0] > series.last_step:
         return stretch

@@ -198,7 +198,12 @@ class Reconciler:
         settings = self._settings
         is_training = run.type is RunType.TRAINING
         token = self._signer.worker(
-            run.id, job.id, job.attempt, 0, _BOOTSTRAP_TOKEN_S, run.owner_id
+            run_id=run.id,
+            job_id=job.id,
+            attempt=job.attempt,
+            epoch=0,
+            ttl_s=_BOOTSTRAP_TOKEN_S,
+            user_id=run.owner_id,
         )
         peers = {f"ELODROME_{peer.upper()}_ADDRESS": settings.address_of(peer) for peer in _PEERS}
         return Launch(

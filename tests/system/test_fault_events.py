@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
 import psutil
@@ -16,7 +17,7 @@ from tests.system.events import Ledger
 from tests.system.proxy import Proxy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from concurrent.futures import Future
 
     from tests.system.stack import Stack
@@ -60,7 +61,7 @@ def test_bus_killed_under_load_and_away_for_a_while(stack: Stack) -> None:
         load.until_commits(5)
         port = stack.install.ports["nats"]
         stack.kill("nats")
-        with _occupied(port):
+        with _occupying(port):
             load.keep_on(OUTAGE_S)
         stack.wait_replaced("nats", broken, within_s=60)
         during = len(ledger.acknowledged)
@@ -131,19 +132,13 @@ class _Load:
             self._stop.set()
 
 
-class _occupied:  # noqa: N801 - reads as a condition
-    """Hold a port, so that nothing can be restarted there."""
-
-    def __init__(self, port: int) -> None:
-        self._listener = socket.socket()
-        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._listener.bind(("127.0.0.1", port))
-
-    def __enter__(self) -> None:
-        """Bound already; nobody listens, so clients are refused."""
-
-    def __exit__(self, *_: object) -> None:
-        self._listener.close()
+@contextmanager
+def _occupying(port: int) -> Iterator[None]:
+    """Hold a port, so that nothing can be restarted there; nobody listens, clients are refused."""
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", port))
+        yield
 
 
 def _resident(stack: Stack) -> int:

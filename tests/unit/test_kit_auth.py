@@ -24,6 +24,14 @@ ANNA = Principal(
     scopes=frozenset({"READ"}),
     session_id="s-1",
 )
+LEASE = {
+    "run_id": "run",
+    "job_id": "job",
+    "attempt": 2,
+    "epoch": 7,
+    "ttl_s": 60,
+    "user_id": "anna",
+}
 
 
 @pytest.fixture
@@ -60,7 +68,7 @@ def test_a_token_brings_back_the_caller_it_was_signed_for(
 def test_a_worker_token_carries_the_lease_and_the_user_it_works_for(
     keys_dir: Path, verifier: Verifier
 ) -> None:
-    token = Signer.load(keys_dir, "executor").worker("run", "job", 2, 7, 60, "anna")
+    token = Signer.load(keys_dir, "executor").worker(**LEASE)
     worker = verifier.verify(token)
     assert (worker.kind, worker.run_id, worker.job_id) == ("worker", "run", "job")
     assert (worker.attempt, worker.epoch, worker.user_id) == (2, 7, "anna")
@@ -86,7 +94,7 @@ def test_only_the_gateway_speaks_for_users(
 def test_only_the_executor_hands_out_leases(
     keys_dir: Path, verifier: Verifier, service: str
 ) -> None:
-    token = Signer.load(keys_dir, service).worker("run", "job", 1, 9, 60, "anna")
+    token = Signer.load(keys_dir, service).worker(**LEASE)
     assert refused(verifier, token) == "TOKEN_INVALID"
 
 

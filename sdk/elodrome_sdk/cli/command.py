@@ -121,7 +121,7 @@ def command(app: typer.Typer, name: str) -> Callable[[Callable[..., Any]], Calla
     """
 
     def add(function: Callable[..., Any]) -> Callable[..., None]:
-        def run(*, url: str, as_json: bool, **arguments: Any) -> None:  # noqa: ANN401 - Typer's
+        def run(*, url: str, as_json: bool, **arguments: object) -> None:
             with Client(url or None) as client:
                 code = _guarded(Cli(client, as_json), function, arguments)
             raise typer.Exit(code)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 PageSize = Annotated[int, typer.Option("--limit", help="How many to show, 1 to 200.")]
 PageToken = Annotated[str, typer.Option("--page", help="Token of the page to show.")]
+
+_UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
@@ -62,4 +65,4 @@ def resolve_version(client: Client, reference: str) -> str:
 
 def is_id(text: str) -> bool:
     """Say whether a text looks like a UUID."""
-    return len(text) == 36 and text.count("-") == 4  # noqa: PLR2004
+    return _UUID.fullmatch(text) is not None

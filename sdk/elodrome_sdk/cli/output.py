@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from elodrome_sdk.cli.command import Cli
+    from elodrome_sdk.client import Json
 
 Item = dict[str, Any]
 
@@ -67,9 +68,9 @@ def show_item(cli: Cli, item: Item, fields: Mapping[str, str]) -> None:
     cli.out.print(table)
 
 
-def value_at(item: Item, path: str) -> Any:  # noqa: ANN401 - JSON
+def value_at(item: Item, path: str) -> Json:
     """Return the value at a dotted path, or None."""
-    value: Any = item
+    value: Json = item
     for name in path.split("."):
         if not isinstance(value, dict):
             return None
@@ -77,7 +78,7 @@ def value_at(item: Item, path: str) -> Any:  # noqa: ANN401 - JSON
     return value
 
 
-def cell(value: Any) -> Text:  # noqa: ANN401 - JSON
+def cell(value: Json) -> Text:
     """Write a value for people."""
     if isinstance(value, str):
         return Text(ago(value) or value, style=STATE_STYLES.get(value, ""))

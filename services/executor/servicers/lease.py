@@ -132,7 +132,14 @@ class LeaseServicer(lease_service_pb2_grpc.LeaseServiceServicer):
         return now + timedelta(seconds=self._settings.lease_expiry_s)
 
     def _token(self, run: Run, job: Job) -> str:
-        return self._signer.worker(run.id, job.id, job.attempt, job.epoch, _TOKEN_S, run.owner_id)
+        return self._signer.worker(
+            run_id=run.id,
+            job_id=job.id,
+            attempt=job.attempt,
+            epoch=job.epoch,
+            ttl_s=_TOKEN_S,
+            user_id=run.owner_id,
+        )
 
 
 async def _own_job(session: AsyncSession, run: Run) -> Job:

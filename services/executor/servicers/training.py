@@ -54,7 +54,9 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
     ) -> training_service_pb2.StopTrainingResponse:
         """Stop one run, or every training run of the caller's own."""
         run_ids = [request.run_id] if request.run_id else await self._own_unsettled()
-        stopped = [run_id for run_id in run_ids if await self._stop(run_id, bool(request.run_id))]
+        stopped = [
+            run_id for run_id in run_ids if await self._stop(run_id, is_named=bool(request.run_id))
+        ]
         return training_service_pb2.StopTrainingResponse(
             stopped_count=len(stopped), run_ids=stopped
         )
@@ -69,7 +71,7 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
         async with self._sessions() as session:
             return list(await session.scalars(query.order_by(Run.create_time)))
 
-    async def _stop(self, run_id: str, is_named: bool) -> bool:  # noqa: FBT001 - one caller
+    async def _stop(self, run_id: str, *, is_named: bool) -> bool:
         async with self._sessions.begin() as session:
             if is_named:
                 run, now = await locked_run(session, run_id, field="run_id")

@@ -19,7 +19,9 @@ from services.registry.models.signature import signature_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
+    from sqlalchemy import ColumnElement
     from sqlalchemy.ext.asyncio import AsyncSession
 
     from kit.auth import Principal
@@ -296,6 +298,6 @@ def metrics_from_json(stored: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(value) for name, value in stored.items()}
 
 
-def age_limit(age_s: float) -> Any:  # noqa: ANN401 - an SQL expression
+def age_limit(age_s: float) -> ColumnElement[datetime]:
     """Return SQL for the instant `age_s` seconds ago, by the database's clock."""
     return server_now() - func.make_interval(0, 0, 0, 0, 0, 0, age_s)

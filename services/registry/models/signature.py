@@ -9,7 +9,7 @@ from elodrome.registry.v1 import checkpoint_pb2
 from kit import errors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 
 def signature_of(manifest: Mapping[str, Any]) -> checkpoint_pb2.Signature:
@@ -56,6 +56,6 @@ def mismatch(field: str, *, actual: str, expected: str) -> errors.RpcError:
     )
 
 
-def _spell(value: Any) -> str:  # noqa: ANN401 - a scalar or a repeated field
+def _spell(value: str | int | Iterable[int]) -> str:
     spelled = str(value) if isinstance(value, str | int) else "x".join(map(str, value))
     return spelled or "unknown"
