@@ -97,7 +97,11 @@ async def test_a_crash_is_tried_again_and_counts(
         done = await bench.reaches(run.id, COMPLETED)
         assert await outcomes(bench, run.id) == ["CRASH", "PLATFORM", "COMPLETED"]
         assert done.attempt == 3
-        assert [line for line in await bench.lines(run.id) if "attempt 3" in line]
+
+        async def told() -> bool:
+            return any("attempt 3" in line for line in await bench.lines(run.id))
+
+        await eventually(told)
         failed = await bench.reaches(once.id, FAILED)
         assert failed.reason == "CRASH"
         assert failed.last_error == (

@@ -94,12 +94,15 @@ class ProcessDriver:
         if not (place / "claim").exists():
             is_on_its_way = self._is_own_child_alive(name)
             return Observation(Phase.RUNNING if is_on_its_way else Phase.ABSENT)
+        # The shell notes the worker's exit before it ends. So the question whether it lives comes
+        # first: only then does a shell that is gone, with no note, mean that there is none.
+        is_named = (place / "process").exists()
+        leader = self._leader(name)
         if (place / "exit").exists():
             return _exited(place, int((place / "exit").read_text()))
-        leader = self._leader(name)
         if leader is None:
             # The claim is fresh, and the shell has not said yet who it is.
-            is_fresh = not (place / "process").exists() and self._is_own_child_alive(name)
+            is_fresh = not is_named and self._is_own_child_alive(name)
             return Observation(Phase.RUNNING) if is_fresh else _exited(place, None)
         self._watch(name, leader.pid)
         self._limit_memory(place, by_session.get(leader.pid, []))
