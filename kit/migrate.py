@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
-from alembic import command
+from alembic import command, op
 from alembic.config import Config
 from sqlalchemy.dialects import postgresql
 
@@ -23,8 +23,6 @@ from kit.settings import SERVICES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from alembic.operations import Operations
 
 _ROOT = Path(__file__).resolve().parent
 _SERVICES = _ROOT.parent / "services"
@@ -78,7 +76,7 @@ def versions_of(service: str) -> Path:
     return _SERVICES / service / "migrations" / "versions"
 
 
-def create_event_tables(op: Operations) -> None:
+def create_event_tables() -> None:
     """Create the tables of outgoing, applied and undeliverable events; for a service's first."""
     now = sa.func.clock_timestamp()
     moment = sa.DateTime(timezone=True)
@@ -123,7 +121,7 @@ def create_event_tables(op: Operations) -> None:
     )
 
 
-def drop_event_tables(op: Operations) -> None:
+def drop_event_tables() -> None:
     """Take back `create_event_tables`."""
     for table in ("dead_letters", "inbox", "outbox"):
         op.drop_table(table)

@@ -16,7 +16,7 @@ _NOW = sa.func.clock_timestamp()
 
 
 def upgrade() -> None:
-    create_event_tables(op)
+    create_event_tables()
     op.create_table(
         "gate_decisions",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -199,4 +199,4 @@ def downgrade() -> None:
         "gate_decisions",
     ):
         op.drop_table(table)
-    drop_event_tables(op)
+    drop_event_tables()

@@ -18,7 +18,7 @@ _STATE = sa.String(16)
 
 
 def upgrade() -> None:
-    create_event_tables(op)
+    create_event_tables()
     _create_runs()
     _create_jobs()
     _create_log_lines()
@@ -36,7 +36,7 @@ def downgrade() -> None:
     op.drop_table("log_lines")
     op.drop_table("jobs")
     op.drop_table("runs")
-    drop_event_tables(op)
+    drop_event_tables()
 
 
 def _create_runs() -> None:

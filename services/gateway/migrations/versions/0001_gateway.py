@@ -18,7 +18,7 @@ _NOW = sa.func.clock_timestamp()
 
 
 def upgrade() -> None:
-    create_event_tables(op)
+    create_event_tables()
     _create_accounts()
     _create_credentials()
     _create_audit()
@@ -39,7 +39,7 @@ def downgrade() -> None:
     ):
         op.drop_table(table)
     op.execute("DROP FUNCTION refuse_change()")
-    drop_event_tables(op)
+    drop_event_tables()
 
 
 def _create_accounts() -> None:

@@ -28,7 +28,7 @@ FOR EACH ROW EXECUTE FUNCTION refuse_change()
 
 
 def upgrade() -> None:
-    create_event_tables(op)
+    create_event_tables()
     _create_catalogue()
     _create_checkpoints()
     _create_models()
@@ -50,7 +50,7 @@ def downgrade() -> None:
     ):
         op.drop_table(table)
     op.execute("DROP FUNCTION refuse_change()")
-    drop_event_tables(op)
+    drop_event_tables()
 
 
 def _create_catalogue() -> None:

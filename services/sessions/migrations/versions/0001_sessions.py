@@ -16,7 +16,7 @@ _NOW = sa.func.clock_timestamp()
 
 
 def upgrade() -> None:
-    create_event_tables(op)
+    create_event_tables()
     op.create_table(
         "sessions",
         sa.Column("id", sa.Uuid(), primary_key=True),
@@ -90,4 +90,4 @@ def upgrade() -> None:
 def downgrade() -> None:
     for table in ("known_promotions", "session_summaries", "session_events", "sessions"):
         op.drop_table(table)
-    drop_event_tables(op)
+    drop_event_tables()
