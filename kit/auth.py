@@ -15,6 +15,7 @@ import time
 import uuid
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,6 +40,7 @@ TOKEN_TYPES: dict[str, tuple[str, ...]] = {
 _ALGORITHM = "EdDSA"
 _HEADER = frozenset({"alg", "kid", "typ"})
 _MAX_TOKEN_CHARACTERS = 8192
+_REMEMBERED_TOKENS = 1024
 _KEY_SET = "jwks.json"
 _KIND_OF_TYPE: dict[str, frozenset[str]] = {
     "access": frozenset({"user"}),
@@ -198,8 +200,8 @@ class Signer:
         """Sign what the gateway sends along with one call of a user."""
         return self._sign("internal", caller, ttl_s)
 
-    def worker(  # noqa: PLR0917 - the six claims of a lease, all needed
-        self, run_id: str, job_id: str, attempt: int, epoch: int, ttl_s: float, user_id: str
+    def worker(
+        self, *, run_id: str, job_id: str, attempt: int, epoch: int, ttl_s: float, user_id: str
     ) -> str:
         """Sign what a leased workload holds; epoch 0 is good for nothing but AcquireLease."""
         caller = Principal(
@@ -258,6 +260,8 @@ class Verifier:
     def __init__(self, keys: dict[str, _TrustedKey]) -> None:
         self._keys = keys
         self._signatures = jwt.PyJWS(algorithms=[_ALGORITHM])
+        # A caller shows the same token many times; what it says and who signed it never changes.
+        self._opened = lru_cache(maxsize=_REMEMBERED_TOKENS)(self._open)
 
     @classmethod
     def load(cls, directory: Path) -> Verifier:
@@ -280,7 +284,7 @@ class Verifier:
         `now` is in seconds since 1970, the clock's by default; `types` limits which types of
         token are taken, all by default. Reasons: TOKEN_INVALID, TOKEN_EXPIRED.
         """
-        header, claims = self._open(token)
+        header, claims = self._opened(token)
         trusted = self._keys[header["kid"]]
         token_type = header["typ"]
         if token_type not in (trusted.types if types is None else trusted.types & types):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
 import uuid
 from datetime import datetime
+from math import inf
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import psycopg
@@ -29,20 +31,23 @@ from sqlalchemy.ext.asyncio import (
     async_sessionmaker,
     create_async_engine,
 )
-from sqlalchemy.orm import DeclarativeBase, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Session, mapped_column
 from sqlalchemy.orm.exc import StaleDataError
 
 from kit import errors
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine.interfaces import AdaptedConnection
-    from sqlalchemy.sql.functions import Function
+    from contextlib import AbstractAsyncContextManager
 
-Sessions = async_sessionmaker[AsyncSession]
+    from sqlalchemy.engine.interfaces import AdaptedConnection
+    from sqlalchemy.pool import ConnectionPoolEntry
+    from sqlalchemy.sql.functions import Function
 
 POOL_TIMEOUT_S = 2.5
 CONNECT_TIMEOUT_S = 2
 _PING_LIMIT_S = 1.5
+_BELIEVED_S = 0.5
+_USED = "used_at"
 _RECYCLE_S = 1800
 _BUSY = {"55P03": "lock_timeout", "57014": "statement_timeout"}
 _CONCURRENT = frozenset({"40001", "40P01"})
@@ -108,8 +113,8 @@ class Base(DeclarativeBase):
     __mapper_args__: ClassVar = {"eager_defaults": True}
 
 
-def open_engine(url: str, *, pool_size: int = 5) -> AsyncEngine:
-    """Return an engine whose pool keeps `pool_size` connections and opens as many again at most.
+def open_engine(url: str, *, pool_size: int = 10) -> AsyncEngine:
+    """Return an engine whose pool opens up to `pool_size` connections, as they are needed.
 
     Nothing is connected yet. Waits are bounded, so that a database that is gone or hangs is told
     within 5 s: 2.5 s for a connection of the pool, 1.5 s for it to prove alive, 2 s to connect.
@@ -118,9 +123,12 @@ def open_engine(url: str, *, pool_size: int = 5) -> AsyncEngine:
     engine = create_async_engine(
         async_url(url),
         pool_size=pool_size,
-        max_overflow=pool_size,
+        # A connection that closes on return costs more than the wait for one that stays.
+        max_overflow=0,
         pool_timeout=POOL_TIMEOUT_S,
         pool_recycle=_RECYCLE_S,
+        # The same few connections stay in use, so the server may close the others as idle.
+        pool_use_lifo=True,
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT_S,
             "application_name": "elodrome",
@@ -134,15 +142,22 @@ def open_engine(url: str, *, pool_size: int = 5) -> AsyncEngine:
     )
     # The pool's own pre-ping would wait for a hanging server as long as its caller does.
     event.listen(engine.sync_engine, "checkout", _check)
+    event.listen(engine.sync_engine, "checkin", _note_use)
     return engine
 
 
-def _check(connection: AdaptedConnection, _record: object, _proxy: object) -> None:
-    """Let the pool replace a connection that no longer answers."""
+def _check(connection: AdaptedConnection, record: ConnectionPoolEntry, _proxy: object) -> None:
+    """Let the pool replace a connection that no longer answers; one just used is believed."""
+    if time.monotonic() - record.info.get(_USED, -inf) < _BELIEVED_S:
+        return
     try:
         connection.run_async(_answer)
     except psycopg.Error as error:
         raise exc.DisconnectionError(str(error)) from error
+
+
+def _note_use(_connection: object, record: ConnectionPoolEntry) -> None:
+    record.info[_USED] = time.monotonic()
 
 
 async def _answer(connection: psycopg.AsyncConnection[object]) -> None:
@@ -170,12 +185,39 @@ def async_url(url: str) -> str:
     return f"postgresql+psycopg{separator}{rest}" if scheme == "postgresql" else url
 
 
-def open_sessions(engine: AsyncEngine, info: dict[str, object] | None = None) -> Sessions:
-    """Return the maker of sessions; objects stay readable after commit.
+class _ReadingSession(Session):
+    """Reads without a transaction around it."""
 
-    `info` is what every session carries in its own `info`.
+
+@event.listens_for(_ReadingSession, "before_flush")
+def _refuse_to_write(_session: Session, _context: object, _objects: object) -> None:
+    raise RuntimeError("write in `sessions.begin()`; `sessions()` only reads")
+
+
+class Sessions:
+    """Makes sessions: `begin()` for one transaction, a call for reading alone.
+
+    Each statement sees what is committed when it starts, inside a transaction (READ COMMITTED) or
+    outside. Reading outside saves the two round trips of BEGIN and ROLLBACK. Objects stay readable
+    after commit. `info` is what every session carries in its own `info`.
     """
-    return async_sessionmaker(engine, expire_on_commit=False, info=info or {})
+
+    def __init__(self, engine: AsyncEngine, info: dict[str, object] | None = None) -> None:
+        options: dict[str, Any] = {"expire_on_commit": False, "info": info or {}}
+        self._writing = async_sessionmaker(engine, **options)
+        self._reading = async_sessionmaker(
+            engine.execution_options(isolation_level="AUTOCOMMIT"),
+            sync_session_class=_ReadingSession,
+            **options,
+        )
+
+    def __call__(self) -> AsyncSession:
+        """Return a session that reads."""
+        return self._reading()
+
+    def begin(self) -> AbstractAsyncContextManager[AsyncSession]:
+        """Return a context of one transaction, committed at its end unless something is raised."""
+        return self._writing.begin()
 
 
 async def ping(engine: AsyncEngine) -> None:

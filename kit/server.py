@@ -169,7 +169,7 @@ async def opened(settings: ServiceSettings) -> AsyncIterator[Context]:
         context = Context(
             settings=settings,
             engine=engine,
-            sessions=db.open_sessions(engine, {outbox.WAKE: wake}),
+            sessions=db.Sessions(engine, {outbox.WAKE: wake}),
             signer=auth.Signer.load(settings.keys_dir, settings.service),
             verifier=auth.Verifier.load(settings.keys_dir),
             bus=Bus(settings) if settings.nats_url else None,

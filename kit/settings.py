@@ -65,8 +65,8 @@ class ServiceSettings(BaseSettings):
 
     database_url: str = Field(repr=False)
     """URL of Postgres, `postgresql+psycopg://…`; the role's search_path names its schema."""
-    database_pool_size: int = Field(default=5, ge=1, le=50)
-    """Connections kept open; as many again may be opened under load."""
+    database_pool_size: int = Field(default=10, ge=2, le=50)
+    """Most connections open at once; those not in use are closed by the server after a while."""
     nats_url: str = ""
     """`nats://host:port` of the event bus. Empty: events wait in the outbox."""
     nats_user: str = ""

@@ -44,7 +44,7 @@ class Gateway:
         """Make an account with a role and return a client that speaks as it."""
         session = await self.register(name)
         if role != "USER":
-            async with self.running.context.sessions() as rows, rows.begin():
+            async with self.running.context.sessions.begin() as rows:
                 user = await rows.get_one(User, session["user"]["id"])
                 user.role = role
             body = {"email": name, "password": PASSWORD}

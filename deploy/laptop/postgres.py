@@ -46,6 +46,7 @@ _SETTINGS = {
     "synchronous_commit": "on",
     "io_method": "sync",
     "max_worker_processes": "2",
+    "max_logical_replication_workers": "0",
     "autovacuum_max_workers": "1",
     "jit": "off",
     "huge_pages": "try",
@@ -57,6 +58,8 @@ _ROLE_SETTINGS = {
     "statement_timeout": "30s",
     "lock_timeout": "4s",
     "idle_in_transaction_session_timeout": "60s",
+    # A session holds some 18 MB; what a burst opened is closed again.
+    "idle_session_timeout": "20s",
 }
 
 

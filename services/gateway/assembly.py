@@ -136,7 +136,7 @@ async def _every(pause_s: float, work: Callable[[], Awaitable[None]]) -> None:
 
 async def _sweep(context: Context, replays: Replays) -> None:
     """Delete what nobody will ask for any more."""
-    async with context.sessions() as session, session.begin():
+    async with context.sessions.begin() as session:
         await attempts.sweep(session)
         await quotas.sweep(session)
         await replays.sweep(session)

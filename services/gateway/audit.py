@@ -66,7 +66,7 @@ class Audit:
         rows = [{"id": new_id(), **asdict(record)} for record, _ in batch]
         error: Exception | None = None
         try:
-            async with self._sessions() as session, session.begin():
+            async with self._sessions.begin() as session:
                 await session.execute(insert(AuditEntry), rows)
         except Exception as raised:  # noqa: BLE001 - handed to those who wait, who raise it
             error = raised

@@ -35,7 +35,7 @@ async def ensure_admin(url: str, email: str, password: str, *, memory_kib: int) 
     engine = db.open_engine(url, pool_size=1)
     passwords = Passwords(threads=1, memory_kib=memory_kib)
     try:
-        async with db.open_sessions(engine)() as session, session.begin():
+        async with db.Sessions(engine).begin() as session:
             return await _ensure(session, passwords, email, password)
     finally:
         passwords.close()

@@ -131,7 +131,7 @@ class Credentials:
         used, self._used_keys = self._used_keys, set()
         if not used:
             return
-        async with self._sessions() as session, session.begin():
+        async with self._sessions.begin() as session:
             await session.execute(
                 update(ApiKey).where(ApiKey.id.in_(used)).values(last_used_time=server_now())
             )
@@ -181,7 +181,7 @@ class Credentials:
             .values(use_time=server_now())
             .returning(StreamTicket.user_id, StreamTicket.sign_in_id, StreamTicket.scopes)
         )
-        async with self._sessions() as session, session.begin():
+        async with self._sessions.begin() as session:
             row = (await session.execute(spent)).first()
             user = await session.get(User, row.user_id) if row else None
         if row is None or user is None or not user.is_active:

@@ -84,7 +84,7 @@ class Quotas:
             index_elements=[RateWindow.bucket, RateWindow.window_end],
             set_={"used": RateWindow.used + block},
         ).returning(RateWindow.used)
-        async with self._sessions() as session, session.begin():
+        async with self._sessions.begin() as session:
             used = await session.scalar(taken)
         lease.left = max(0, min(block, limit - (used - block)))
         lease.is_exhausted = lease.left < block

@@ -59,7 +59,7 @@ class Replays:
             raise errors.invalid_argument("idempotency-key", rule)
         held = Held(principal, hashlib.sha256(f"{principal} {key}".encode()).hexdigest())
         request_hash = hashlib.sha256(b"\0".join(request)).hexdigest()
-        async with self._sessions() as session, session.begin():
+        async with self._sessions.begin() as session:
             if await self._take(session, held, request_hash):
                 return held
             known = await session.get_one(IdempotencyKey, (principal, held.key_hash))
@@ -109,7 +109,7 @@ class Replays:
             if is_final
             else delete(IdempotencyKey).where(mine)
         )
-        async with self._sessions() as session, session.begin():
+        async with self._sessions.begin() as session:
             await session.execute(change)
 
     async def sweep(self, session: AsyncSession) -> None:

@@ -30,7 +30,7 @@ async def build(context: Context) -> Parts:
     disposal = Disposal(settings, context.sessions, store)
     downloads = Downloads(context.sessions, store, disposal)
     tags = TagVocabulary(settings.custom_tags)
-    async with context.sessions() as session, session.begin():
+    async with context.sessions.begin() as session:
         await catalogue.seed(session)
     return server.Parts(
         servicers=[

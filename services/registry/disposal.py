@@ -72,14 +72,14 @@ class Disposal:
     async def remove_files(self, digests: Iterable[str]) -> None:
         """Remove the files that no row names."""
         for sha256 in digests:
-            async with self._sessions() as session, session.begin():
+            async with self._sessions.begin() as session:
                 await lock_digest(session, sha256)
                 if await session.get(Artifact, sha256) is None:
                     await self._store.delete(sha256)
 
     async def mark_damaged(self, sha256: str, why: str, *, since: datetime) -> None:
         """Remember that a file is damaged, unless it was stored anew after `since`."""
-        async with self._sessions() as session, session.begin():
+        async with self._sessions.begin() as session:
             await session.execute(
                 update(Artifact)
                 .where(Artifact.sha256 == sha256, Artifact.verify_time <= since)
@@ -96,7 +96,7 @@ class Disposal:
         if why:
             await self.mark_damaged(sha256, why, since=since)
         else:
-            async with self._sessions() as session, session.begin():
+            async with self._sessions.begin() as session:
                 await session.execute(
                     update(Artifact)
                     .where(Artifact.sha256 == sha256)
@@ -142,7 +142,7 @@ class Disposal:
         return removed
 
     async def _remove_uncommitted(self) -> int:
-        async with self._sessions() as session, session.begin():
+        async with self._sessions.begin() as session:
             gone = await session.scalars(
                 delete(Checkpoint)
                 .where(
@@ -155,7 +155,7 @@ class Disposal:
 
     async def _remove_unused_rows(self) -> int:
         used = select(Checkpoint.id).where(Checkpoint.sha256 == Artifact.sha256)
-        async with self._sessions() as session, session.begin():
+        async with self._sessions.begin() as session:
             unused = (await session.scalars(select(Artifact.sha256).where(~used.exists()))).all()
             return len(await release(session, unused))
 

@@ -72,7 +72,7 @@ class Promoter:
         decision_id = parse.optional_uuid(request.decision_id, "decision_id")
         if decision_id and not request.override:
             await self._learn(decision_id, version)
-        async with self._sessions() as session, session.begin():
+        async with self._sessions.begin() as session:
             version = await access.version_to_change(session, version.id)
             version.checkpoint.check_usable()
             promotion = Promotion(
@@ -100,7 +100,7 @@ class Promoter:
             if error.code() is not grpc.StatusCode.NOT_FOUND:
                 raise
             raise not_passed(version, f"there is no decision {decision_id}") from error
-        async with self._sessions() as session, session.begin():
+        async with self._sessions.begin() as session:
             await decisions.record(
                 session,
                 decision_id=found.id,

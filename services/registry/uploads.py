@@ -111,7 +111,7 @@ class Uploads:
         else:
             owner_id = await self._owner_of(run_id)
         header = _Header(run_id, sha256, first.size_bytes, owner_id)
-        async with self._sessions() as session, session.begin():
+        async with self._sessions.begin() as session:
             await claim(session, caller, run_id, owner_id)
         return header
 
@@ -160,7 +160,7 @@ class Uploads:
         """Store the file and write its rows; again when a removal took the file in between."""
         for _ in range(_MAX_PUTS):
             await self._store.put(staged, header.sha256)
-            async with self._sessions() as session, session.begin():
+            async with self._sessions.begin() as session:
                 await claim(session, principal(), header.run_id, header.owner_id)
                 await lock_digest(session, header.sha256)
                 if await self._store.size(header.sha256) == staged.size_bytes:

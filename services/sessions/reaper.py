@@ -38,7 +38,7 @@ async def reap_one(sessions: Sessions) -> bool:
         .limit(1)
         .with_for_update(skip_locked=True)
     )
-    async with sessions() as db, db.begin():
+    async with sessions.begin() as db:
         session = await db.scalar(overdue)
         if session is None:
             return False

@@ -64,7 +64,7 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
             if started := await _started_by(db, owner_id, request):
                 return started.to_proto()
         opponent = await choose_opponent(self._context, wish, principal())
-        async with self._context.sessions() as db, db.begin():
+        async with self._context.sessions.begin() as db:
             await _lock_player(db, owner_id)
             # A repeat may have started the session while the registry was asked.
             if started := await _started_by(db, owner_id, request):
@@ -81,7 +81,7 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
     ) -> session_pb2.SessionEvent:
         session_id = parse.uuid(request.session_id, "session_id")
         event = _parse_event(request)
-        async with self._context.sessions() as db, db.begin():
+        async with self._context.sessions.begin() as db:
             # The lock keeps the order of arrival gapless and the end of the session final.
             session = await _session(db, session_id, lock=True)
             if session.owner_id != principal().user_id:
@@ -105,7 +105,7 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
     ) -> session_pb2.Session:
         session_id = parse.uuid(request.id, "id")
         claimed = request.score if request.HasField("score") else None
-        async with self._context.sessions() as db, db.begin():
+        async with self._context.sessions.begin() as db:
             session = await _session(db, session_id, lock=True)
             mine = session.owner_id == principal().user_id
             reason = "ended by the player" if mine else "ended by staff"

@@ -231,7 +231,7 @@ async def test_the_replay_command_lists_and_reports_what_stays(
 ) -> None:
     settings = service_environment("registry")
     engine = db.open_engine(settings["database_url"])
-    async with db.open_sessions(engine).begin() as session:
+    async with db.Sessions(engine).begin() as session:
         await session.execute(
             insert(DeadLetter).values(
                 event_id="e-1", subject="a.b.Gone.1", payload=b"", request_id="", error="on fire"

@@ -74,7 +74,7 @@ async def engine(
 async def relaying(engine: AsyncEngine, store: Store) -> AsyncIterator[db.Sessions]:
     wake = asyncio.Event()
     task = asyncio.create_task(Relay(engine, store, wake).run())
-    yield db.open_sessions(engine, {outbox.WAKE: wake})
+    yield db.Sessions(engine, {outbox.WAKE: wake})
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
@@ -97,7 +97,7 @@ async def test_committed_events_leave_in_order_and_rolled_back_ones_never(
 ) -> None:
     store = Store()
     async with relaying(engine, store) as sessions:
-        async with sessions() as session:
+        async with sessions.begin() as session:
             emit(session, GateDecided(), about="undone")
             await session.flush()
             await session.rollback()
@@ -139,12 +139,11 @@ async def test_a_row_that_commits_late_is_sent_although_later_ones_were(
 ) -> None:
     store = Store()
     async with relaying(engine, store) as sessions:
-        async with sessions() as slow:
+        async with sessions.begin() as slow:
             emit(slow, GateDecided(), about="early-number")
             await slow.flush()
             await emitted(sessions, "late-number")
             await eventually(lambda: store.about == ["late-number"])
-            await slow.commit()
         await eventually(lambda: store.about == ["late-number", "early-number"])
 
 
@@ -181,7 +180,7 @@ async def test_a_bus_that_lost_its_store_is_filled_again(engine: AsyncEngine) ->
 
 
 async def test_events_sent_more_than_a_day_ago_are_swept(engine: AsyncEngine) -> None:
-    sessions = db.open_sessions(engine)
+    sessions = db.Sessions(engine)
     await emitted(sessions, "old", "new", "unsent")
     async with sessions.begin() as session:
         for about, age in (("old", timedelta(hours=25)), ("new", timedelta(hours=23))):
@@ -197,7 +196,7 @@ async def test_events_sent_more_than_a_day_ago_are_swept(engine: AsyncEngine) ->
 
 
 async def test_an_event_remembers_the_request_that_caused_it(engine: AsyncEngine) -> None:
-    sessions = db.open_sessions(engine)
+    sessions = db.Sessions(engine)
     log.request_id.set("req-1")
     await emitted(sessions, "a")
     async with sessions() as session:
@@ -205,7 +204,7 @@ async def test_an_event_remembers_the_request_that_caused_it(engine: AsyncEngine
 
 
 async def test_an_event_carries_facts_and_no_files(engine: AsyncEngine) -> None:
-    async with db.open_sessions(engine)() as session:
+    async with db.Sessions(engine)() as session:
         with pytest.raises(ValueError, match="GateDecided has 3"):
             emit(session, GateDecided(decision_id="x" * 300_000), about="a")
 
@@ -219,7 +218,7 @@ async def listed(sessions: db.Sessions, **options: Any) -> tuple[list[str], str,
 
 
 async def test_pages_hold_every_row_once_while_rows_come(engine: AsyncEngine) -> None:
-    sessions = db.open_sessions(engine)
+    sessions = db.Sessions(engine)
     for number in range(5):
         await emitted(sessions, f"{number}-a", f"{number}-b")
     # Rows of one moment are told apart by their ids.
@@ -238,7 +237,7 @@ async def test_pages_hold_every_row_once_while_rows_come(engine: AsyncEngine) ->
 
 
 async def test_a_page_token_belongs_to_one_list(engine: AsyncEngine) -> None:
-    sessions = db.open_sessions(engine)
+    sessions = db.Sessions(engine)
     await emitted(sessions, "a", "b")
     _, token, _ = await listed(sessions, page_size=1, actor_id="anna")
     assert (await listed(sessions, page_size=1, actor_id="anna", page_token=token))[0]
@@ -250,4 +249,4 @@ async def test_a_page_token_belongs_to_one_list(engine: AsyncEngine) -> None:
 @pytest.mark.parametrize("size", [-1, 201])
 async def test_a_page_has_at_most_two_hundred_rows(engine: AsyncEngine, size: int) -> None:
     with pytest.raises(RpcError, match=r"page_size: must lie in 0\.\.200"):
-        await listed(db.open_sessions(engine), page_size=size)
+        await listed(db.Sessions(engine), page_size=size)

@@ -205,7 +205,7 @@ async def test_waits_in_the_database_are_bounded_and_told_as_unavailable(
         context = made
 
         async def lock() -> str:
-            async with context.sessions() as session, session.begin():
+            async with context.sessions.begin() as session:
                 await session.execute(text("SET LOCAL lock_timeout = '100ms'"))
                 await session.execute(text("LOCK TABLE outbox"))
             return "locked"

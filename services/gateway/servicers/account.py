@@ -62,7 +62,7 @@ class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
             reason="TOO_MANY_REGISTRATIONS",
         )
         password_hash = await self.passwords.hash(password)
-        async with self.sessions() as session, session.begin():
+        async with self.sessions.begin() as session:
             username = request.username or await users.free_username(session, email)
             row = {
                 "email": email,
@@ -81,7 +81,7 @@ class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
     async def Login(self, request: pb.LoginRequest, context: Context) -> pb.SignInResponse:
         name = parse.text(request.email, "email", max_length=254).lower()
         caller = self.seal.caller(context)
-        async with self.sessions() as session, session.begin():
+        async with self.sessions.begin() as session:
             user = await session.scalar(
                 select(User).where(or_(User.email == name, User.username_key == name)).limit(1)
             )
@@ -90,10 +90,10 @@ class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
         known = user.password_hash if user and user.is_active else None
         is_right = await self.passwords.check(known, request.password)
         if user is None or not is_right:
-            async with self.sessions() as session, session.begin():
+            async with self.sessions.begin() as session:
                 await self.attempts.failed(session, attempt)
             raise errors.unauthenticated("wrong address or password", reason="BAD_CREDENTIALS")
-        async with self.sessions() as session, session.begin():
+        async with self.sessions.begin() as session:
             await self.attempts.succeeded(session, account)
             user = await session.get_one(User, user.id, with_for_update=True)
             user.last_login_time = await session.scalar(server_now().select())
@@ -104,7 +104,7 @@ class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
         return answer
 
     async def Logout(self, _request: pb.LogoutRequest, context: Context) -> pb.LogoutResponse:
-        async with self.sessions() as session, session.begin():
+        async with self.sessions.begin() as session:
             await current_user(session)
             if session_id := principal().session_id:
                 sign_in = await session.get_one(SignIn, session_id)
@@ -120,7 +120,7 @@ class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
         caller = self.seal.caller(context)
         token = request.refresh_token or caller.refresh_token
         answer = None
-        async with self.sessions() as session, session.begin():
+        async with self.sessions.begin() as session:
             if holder := await use_refresh_token(session, token):
                 answer = await self.tokens.issue(session, *holder)
         if answer is None:
@@ -138,7 +138,7 @@ class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
 
     async def UpdateMe(self, request: pb.UpdateMeRequest, _context: Context) -> user_pb2.User:
         password_hash = await self._new_password(request)
-        async with self.sessions() as session, session.begin():
+        async with self.sessions.begin() as session:
             user = await current_user(session)
             if request.HasField("username"):
                 await _rename(session, user, users.parse_username(request.username))
@@ -155,14 +155,14 @@ class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
         if not request.HasField("password"):
             return ""
         password = users.parse_password(request.password)
-        async with self.sessions() as session, session.begin():
+        async with self.sessions.begin() as session:
             user = await current_user(session)
             attempt = await self.attempts.reserve(session, user.id, "")
         if not await self.passwords.check(user.password_hash, request.current_password):
             raise errors.invalid_argument(
                 "current_password", "is not the account's password", reason="WRONG_PASSWORD"
             )
-        async with self.sessions() as session, session.begin():
+        async with self.sessions.begin() as session:
             await self.attempts.withdraw(session, attempt)
         return await self.passwords.hash(password)
 
@@ -199,7 +199,7 @@ class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
     async def UpdateUser(self, request: pb.UpdateUserRequest, _context: Context) -> user_pb2.User:
         user_id = parse.uuid(request.id, "id")
         role = users.parse_role(request.role) if request.HasField("role") else ""
-        async with self.sessions() as session, session.begin():
+        async with self.sessions.begin() as session:
             user = await session.get(User, user_id, with_for_update=True)
             if user is None:
                 raise errors.not_found("user", user_id)

@@ -41,7 +41,7 @@ class ApiKeyServicer(api_key_service_pb2_grpc.ApiKeyServiceServicer):
     ) -> pb.CreateApiKeyResponse:
         name = parse.text(request.name, "name", max_length=80)
         scopes = _parse_scopes(request)
-        async with self.sessions() as session, session.begin():
+        async with self.sessions.begin() as session:
             user = await current_user(session)
             await _refuse_too_many(session, user)
             expire_time = await _parse_expiry(session, request)
@@ -71,7 +71,7 @@ class ApiKeyServicer(api_key_service_pb2_grpc.ApiKeyServiceServicer):
         self, request: pb.RevokeApiKeyRequest, _context: Context
     ) -> api_key_pb2.ApiKey:
         key_id = parse.uuid(request.id, "id")
-        async with self.sessions() as session, session.begin():
+        async with self.sessions.begin() as session:
             record = await session.get(ApiKey, key_id, with_for_update=True)
             if record is None or not _may_revoke(record):
                 raise errors.not_found("api key", key_id)

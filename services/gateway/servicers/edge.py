@@ -69,7 +69,7 @@ class EdgeServicer(edge_service_pb2_grpc.EdgeServiceServicer):
             )
         value = secrets.token_urlsafe(24)
         ttl = timedelta(seconds=self.settings.stream_ticket_ttl_s)
-        async with self.sessions() as session, session.begin():
+        async with self.sessions.begin() as session:
             expire_time = await session.scalar(select(server_now())) + ttl
             session.add(
                 StreamTicket(

@@ -65,7 +65,7 @@ class CheckpointServicer(checkpoint_service_pb2_grpc.CheckpointServiceServicer):
         caller = principal()
         if parse.uuid(request.run_id, "run_id") != caller.run_id:
             raise errors.permission_denied("the lease is for another run", reason="NOT_YOUR_RUN")
-        async with self._sessions() as session, session.begin():
+        async with self._sessions.begin() as session:
             await fence(session, caller)
         while newest := await self._newest(caller.run_id):
             # A damaged file is marked by the attempt to verify it, and the next one is tried.
@@ -97,7 +97,7 @@ class CheckpointServicer(checkpoint_service_pb2_grpc.CheckpointServiceServicer):
         if request.best_metric and request.best_metric not in metrics:
             raise errors.invalid_argument("best_metric", "must be one of the metrics")
         caller = principal()
-        async with self._sessions() as session, session.begin():
+        async with self._sessions.begin() as session:
             checkpoint = await access.own_checkpoint(session, request.id)
             await claim(session, caller, checkpoint.run_id, checkpoint.owner_id)
             checkpoint = await access.locked_checkpoint(session, checkpoint)
@@ -156,7 +156,7 @@ class CheckpointServicer(checkpoint_service_pb2_grpc.CheckpointServiceServicer):
     async def DeleteCheckpoint(
         self, request: pb.DeleteCheckpointRequest, _context: grpc.aio.ServicerContext
     ) -> pb.DeleteCheckpointResponse:
-        async with self._sessions() as session, session.begin():
+        async with self._sessions.begin() as session:
             checkpoint = await access.own_checkpoint(session, request.id)
             await lock_digest(session, checkpoint.sha256)
             checkpoint = await access.locked_checkpoint(session, checkpoint)
@@ -176,7 +176,7 @@ class CheckpointServicer(checkpoint_service_pb2_grpc.CheckpointServiceServicer):
         if request.HasField("expected"):
             check_fits(checkpoint.signature, request.expected)
         await self._downloads.verify(checkpoint.artifact)
-        async with self._sessions() as session, session.begin():
+        async with self._sessions.begin() as session:
             count = await checkpoint.record_load(session, principal())
         return pb.LoadCheckpointResponse(
             checkpoint=checkpoint.to_proto(),
@@ -188,7 +188,7 @@ class CheckpointServicer(checkpoint_service_pb2_grpc.CheckpointServiceServicer):
         self, request: pb.MarkBestCheckpointRequest, _context: grpc.aio.ServicerContext
     ) -> checkpoint_pb2.Checkpoint:
         caller = principal()
-        async with self._sessions() as session, session.begin():
+        async with self._sessions.begin() as session:
             if caller.kind == "worker":
                 await fence(session, caller)
             checkpoint = await access.own_checkpoint(session, request.id)

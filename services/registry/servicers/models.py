@@ -69,7 +69,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
             "private": request.private,
             "request_id": parse.optional_uuid(request.request_id, "request_id"),
         }
-        async with self._sessions() as session, session.begin():
+        async with self._sessions.begin() as session:
             row.update(await _place(session, request))
             created = await session.scalar(
                 insert(Model).values(row).on_conflict_do_nothing().returning(Model.id)
@@ -112,7 +112,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
     async def UpdateModel(
         self, request: pb.UpdateModelRequest, _context: grpc.aio.ServicerContext
     ) -> model_pb2.Model:
-        async with self._sessions() as session, session.begin():
+        async with self._sessions.begin() as session:
             model = await access.model_to_change(session, request.id)
             if request.HasField("name"):
                 model.name = _name(request.name)
@@ -131,7 +131,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
     async def DeleteModel(
         self, request: pb.DeleteModelRequest, _context: grpc.aio.ServicerContext
     ) -> model_pb2.Model:
-        async with self._sessions() as session, session.begin():
+        async with self._sessions.begin() as session:
             model = await access.model_to_change(session, request.id)
             stable_id = await stable_id_of(session, model.id)
             if stable_id and not request.force:
@@ -147,7 +147,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
     async def RestoreModel(
         self, request: pb.RestoreModelRequest, _context: grpc.aio.ServicerContext
     ) -> model_pb2.Model:
-        async with self._sessions() as session, session.begin():
+        async with self._sessions.begin() as session:
             model = await _deleted_model(session, request.id)
             model.delete_time = None
             await _flush_name(session, model.name)
@@ -156,7 +156,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
     async def PurgeModel(
         self, request: pb.PurgeModelRequest, _context: grpc.aio.ServicerContext
     ) -> pb.PurgeModelResponse:
-        async with self._sessions() as session, session.begin():
+        async with self._sessions.begin() as session:
             model = await _deleted_model(session, request.id)
             checkpoints = await _published_by(session, model)
             for sha256 in sorted({checkpoint.sha256 for checkpoint in checkpoints}):
@@ -176,7 +176,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
     ) -> model_pb2.Alias:
         name = _alias(request.name)
         version_id = parse.uuid(request.version_id, "version_id")
-        async with self._sessions() as session, session.begin():
+        async with self._sessions.begin() as session:
             model = await access.model_to_change(session, request.model_id, "model_id")
             version = await session.get(Version, version_id)
             if version is None or version.model_id != model.id:
@@ -192,7 +192,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
     async def DeleteAlias(
         self, request: pb.DeleteAliasRequest, _context: grpc.aio.ServicerContext
     ) -> pb.DeleteAliasResponse:
-        async with self._sessions() as session, session.begin():
+        async with self._sessions.begin() as session:
             model = await access.model_to_change(session, request.model_id, "model_id")
             alias = await session.get(Alias, (model.id, _alias(request.name)))
             if alias is None:
@@ -219,7 +219,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
     ) -> model_pb2.Promotion:
         model_id = parse.uuid(request.id, "id")
         reason = _text(request.reason, "reason")
-        async with self._sessions() as session, session.begin():
+        async with self._sessions.begin() as session:
             seen = await stable_id_of(session, model_id)
             model = await access.model_to_change(session, model_id)
             await access.check_not_raced(session, model, seen)

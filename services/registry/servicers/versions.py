@@ -67,7 +67,7 @@ class VersionServicer(version_service_pb2_grpc.VersionServiceServicer):
             request.description, "description", min_length=0, max_length=MAX_TEXT
         )
         request_id = parse.optional_uuid(request.request_id, "request_id")
-        async with self._sessions() as session, session.begin():
+        async with self._sessions.begin() as session:
             model = await access.model_to_change(session, request.model_id, "model_id")
             if earlier := await _by_request(session, model, request_id):
                 return earlier.to_proto()
@@ -151,7 +151,7 @@ class VersionServicer(version_service_pb2_grpc.VersionServiceServicer):
     async def UpdateVersion(
         self, request: pb.UpdateVersionRequest, _context: grpc.aio.ServicerContext
     ) -> model_pb2.Version:
-        async with self._sessions() as session, session.begin():
+        async with self._sessions.begin() as session:
             version = await access.version_to_change(session, request.id)
             if request.HasField("description"):
                 version.description = parse.text(
@@ -165,7 +165,7 @@ class VersionServicer(version_service_pb2_grpc.VersionServiceServicer):
     async def DeleteVersion(
         self, request: pb.DeleteVersionRequest, _context: grpc.aio.ServicerContext
     ) -> pb.DeleteVersionResponse:
-        async with self._sessions() as session, session.begin():
+        async with self._sessions.begin() as session:
             version = await access.version_to_change(session, request.id)
             if references := await _references(session, version):
                 raise errors.failed_precondition(
