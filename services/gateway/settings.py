@@ -69,7 +69,7 @@ class GatewaySettings(ServiceSettings):
     stream_ticket_ttl_s: int = Field(default=60, ge=1)
     """Life of a stream ticket that is not used."""
 
-    heartbeat_s: float = Field(default=15, gt=0)
+    stream_heartbeat_s: float = Field(default=15, gt=0)
     """Longest silence on an event stream before a heartbeat comment."""
     stall_s: float = Field(default=30, gt=0)
     """How long an event stream waits for a client that does not read before it is cut."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import orjson
+from google.protobuf.message import Message
 from prometheus_client import Gauge
 
 from services.gateway import decode
@@ -21,7 +22,7 @@ from services.gateway.failures import from_backend, payload
 from services.gateway.signing_in import signed_out
 
 if TYPE_CHECKING:
-    from google.protobuf.message import Message
+    from collections.abc import Awaitable, Callable
 
     from kit.errors import RpcError
     from services.gateway.backends import Backends
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from services.gateway.exchange import Exchange
     from services.gateway.failures import Headers
     from services.gateway.settings import GatewaySettings
+
+    Judge = Callable[[], Awaitable[bool]]
 
 open_streams = Gauge("elodrome_event_streams_open", "Event streams with a client")
 
@@ -87,7 +90,7 @@ class _Stream:
     def __init__(
         self,
         exchange: Exchange,
-        call: Any,  # noqa: ANN401
+        call: grpc.aio.UnaryStreamCall[Message, Message],
         backend: str,
         settings: GatewaySettings,
     ) -> None:
@@ -98,7 +101,7 @@ class _Stream:
         self._written_at = time.monotonic()
         self._judged_at = self._written_at
 
-    async def run(self, draining: asyncio.Event, still_holds: Any) -> None:  # noqa: ANN401
+    async def run(self, draining: asyncio.Event, still_holds: Judge) -> None:
         reading = asyncio.ensure_future(self._call.read())
         # A refusal comes at once and deserves its HTTP status; silence is a stream that is open.
         await asyncio.wait({reading}, timeout=_FIRST_ANSWER_S)
@@ -120,8 +123,10 @@ class _Stream:
             for task in ends:
                 task.cancel()
 
-    async def _relay(self, reading: Any, ends: list[Any], still_holds: Any) -> None:  # noqa: ANN401
-        tick_s = min(_TICK_S, self._settings.heartbeat_s)
+    async def _relay(
+        self, reading: asyncio.Future[Any], ends: list[asyncio.Future[Any]], still_holds: Judge
+    ) -> None:
+        tick_s = min(_TICK_S, self._settings.stream_heartbeat_s)
         while True:
             await asyncio.wait(
                 {reading, *ends}, timeout=tick_s, return_when=asyncio.FIRST_COMPLETED
@@ -130,18 +135,18 @@ class _Stream:
                 break
             if reading.done():
                 message = reading.result()
-                if message is grpc.aio.EOF:
+                if not isinstance(message, Message):
                     break
                 await self._write(event(message))
                 reading = asyncio.ensure_future(self._call.read())
-            elif time.monotonic() - self._written_at >= self._settings.heartbeat_s:
+            elif time.monotonic() - self._written_at >= self._settings.stream_heartbeat_s:
                 await self._write(_HEARTBEAT)
             if not await self._is_welcome(still_holds):
                 await self._say_error(signed_out())
                 return
         await self._write(b"", more=False)
 
-    async def _is_welcome(self, still_holds: Any) -> bool:  # noqa: ANN401
+    async def _is_welcome(self, still_holds: Judge) -> bool:
         now = time.monotonic()
         if now - self._judged_at < _TICK_S:
             return True

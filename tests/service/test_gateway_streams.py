@@ -167,7 +167,7 @@ async def test_silence_is_broken_by_heartbeats_and_leaving_ends_the_rpc(
     service_environment: Environment,
 ) -> None:
     script = Script(stays=True)
-    async with scripted(service_environment, script, heartbeat_s=0.1) as (gateway, ada):
+    async with scripted(service_environment, script, stream_heartbeat_s=0.1) as (gateway, ada):
         beats = 0
         async with gateway.http.stream("GET", WATCH, headers=ada.headers) as answer:
             async for line in answer.aiter_lines():
