@@ -10,10 +10,11 @@ import time
 import uuid
 from contextlib import aclosing, asynccontextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 import structlog
+from google.protobuf.message import DecodeError
 from prometheus_client import Counter, Gauge, Histogram
 
 from kit import auth, db, errors, rule
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 UNARY_LIMIT_S = 30
 """How long a unary RPC may take whose caller set no deadline."""
 
+_UNREADABLE = object()
+"""What stands for a request whose bytes are no message of its RPC, until its caller is known."""
 _OPEN = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # Refusals of a peer that speak about the caller's request rather than about this service's call.
@@ -111,9 +114,9 @@ class Gate(grpc.aio.ServerInterceptor):
                 if limit_s is None and not handler.request_streaming:
                     limit_s = UNARY_LIMIT_S
                 with rpc_duration.labels(call.rpc).time():
-                    return await _within(limit_s, behaviour(request, context))
+                    return await _within(limit_s, behaviour(_checked(request), context))
 
-        return wrap(answer, handler.request_deserializer, handler.response_serializer)
+        return wrap(answer, _lenient(handler.request_deserializer), handler.response_serializer)
 
     def _streaming(self, handler: grpc.RpcMethodHandler, call: _Call) -> grpc.RpcMethodHandler:
         behaviour: Any = handler.stream_stream or handler.unary_stream
@@ -125,18 +128,18 @@ class Gate(grpc.aio.ServerInterceptor):
 
         async def write(request: object, context: Context) -> None:
             async with self._passing(call, context):
-                await behaviour(request, context)
+                await behaviour(_checked(request), context)
 
         async def stream(request: object, context: Context) -> AsyncIterator[object]:
             async with (
                 self._passing(call, context),
-                aclosing(behaviour(request, context)) as responses,
+                aclosing(behaviour(_checked(request), context)) as responses,
             ):
                 async for response in responses:
                     yield response
 
         chosen = stream if inspect.isasyncgenfunction(behaviour) else write
-        return wrap(chosen, handler.request_deserializer, handler.response_serializer)
+        return wrap(chosen, _lenient(handler.request_deserializer), handler.response_serializer)
 
     @asynccontextmanager
     async def _passing(self, call: _Call, context: Context) -> AsyncIterator[None]:
@@ -205,6 +208,36 @@ class _Call:
         given = str(headers.get("x-request-id", ""))
         self.request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         self.caller = auth.ANONYMOUS
+
+
+def _lenient(read: Callable[[bytes], object]) -> Callable[[bytes], object]:
+    """Put off the refusal of bytes that are no message; gRPC would call it the server's bug."""
+
+    def attempt(data: bytes) -> object:
+        try:
+            return read(data)
+        except DecodeError:
+            return _UNREADABLE
+
+    return attempt
+
+
+def _checked(request: object) -> object:
+    """Return the request, or the stream of requests, refusing what could not be read."""
+    if hasattr(request, "__aiter__"):
+        return _each_checked(cast("AsyncIterator[object]", request))
+    if request is _UNREADABLE:
+        raise errors.RpcError(
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "the request is no message of this RPC, or nests deeper than 100 levels",
+            reason="BAD_MESSAGE",
+        )
+    return request
+
+
+async def _each_checked(requests: AsyncIterator[object]) -> AsyncIterator[object]:
+    async for request in requests:
+        yield _checked(request)
 
 
 async def _within(limit_s: float | None, work: Awaitable[object]) -> object:

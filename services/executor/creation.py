@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from elodrome.executor.v1 import run_pb2
 from sqlalchemy import func, select
 
 from kit import errors, parse
@@ -17,7 +18,7 @@ from services.executor.models.update import RunHead
 from services.executor.states import RunState, RunType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from elodrome.executor.v1 import run_service_pb2
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -42,7 +43,9 @@ class Draft:
 
 def read_type(value: int) -> RunType:
     """Return the type asked for; TRAINING when none is named."""
-    return list(RunType)[value - 1] if value in range(1, len(RunType) + 1) else RunType.TRAINING
+    if not value:
+        return RunType.TRAINING
+    return list(RunType)[parse.enum_value(value, "type", run_pb2.RunType) - 1]
 
 
 def read_draft(request: run_service_pb2.CreateRunRequest, settings: ExecutorSettings) -> Draft:
@@ -116,13 +119,13 @@ def read_priority(value: int) -> int:
     return parse.integer(value, "priority", minimum=-100, maximum=100)
 
 
-def read_tags(values: Iterable[str]) -> list[str]:
+def read_tags(values: Sequence[str]) -> list[str]:
     """Return tags in the order given, each once."""
-    tags = [
-        parse.text(tag, f"tags[{place}]", max_length=_MAX_TAG) for place, tag in enumerate(values)
-    ]
-    if len(tags) > _MAX_TAGS:
+    if len(values) > _MAX_TAGS:
         raise errors.invalid_argument("tags", f"must be at most {_MAX_TAGS}", maximum=_MAX_TAGS)
+    tags = (
+        parse.text(tag, f"tags[{place}]", max_length=_MAX_TAG) for place, tag in enumerate(values)
+    )
     return list(dict.fromkeys(tags))
 
 

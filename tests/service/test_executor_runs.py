@@ -45,6 +45,11 @@ async def bench(
         yield bench
 
 
+def _varint(value: int) -> bytes:
+    head = bytes([value & 127 | 128]) if value > 127 else b""
+    return head + _varint(value >> 7) if head else bytes([value])
+
+
 async def refusal(call: Awaitable[object]) -> errors.RpcError:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
@@ -165,6 +170,46 @@ async def test_filters_narrow_the_list(bench: Bench) -> None:
     assert await found(name="one") == [tagged.id]
     assert await found(states=[run_pb2.RUN_STATE_COMPLETED]) == []
     assert await found(type=EXTERNAL) == []
+
+
+async def test_a_filter_of_a_million_items_costs_nothing(bench: Bench) -> None:
+    run = await bench.create({}, tags=["red"])
+    request = run_service_pb2.ListRunsRequest(states=[run_pb2.RUN_STATE_PENDING] * 1_000_000)
+    async with asyncio.timeout(5):
+        answer = await bench.runs.ListRuns(request, metadata=bench.user)
+    assert [item.id for item in answer.items] == [run.id]
+    many = run_service_pb2.ListRunsRequest(tags=["red"] * 500_000)
+    assert (await refusal(bench.runs.ListRuns(many, metadata=bench.user))).field == "tags"
+    names = metric_service_pb2.GetMetricHistoryRequest(run_id=run.id, names=["x"] * 500_000)
+    refused = await refusal(bench.metrics.GetMetricHistory(names, metadata=bench.user))
+    assert refused.field == "names"
+
+
+async def test_a_config_nested_ten_thousand_deep_is_refused(bench: Bench) -> None:
+    def field(number: int, content: bytes) -> bytes:
+        return bytes([number << 3 | 2]) + _varint(len(content)) + content
+
+    # By hand, because the library writes nothing that it would not read again.
+    struct = b""
+    for _ in range(10_000):
+        struct = field(1, field(1, b"a") + field(2, field(5, struct)))
+    number = run_service_pb2.CreateRunRequest.DESCRIPTOR.fields_by_name["config"].number
+    async with grpc.aio.insecure_channel(bench.running.address) as plain:
+        create = plain.unary_unary("/elodrome.executor.v1.RunService/CreateRun")
+        refused = await refusal(create(field(number, struct), metadata=bench.user))
+    assert (refused.code, refused.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "BAD_MESSAGE")
+
+
+async def test_a_number_that_is_no_type_is_refused(bench: Bench) -> None:
+    for call, request in (
+        (bench.runs.CreateRun, run_service_pb2.CreateRunRequest(type=99)),
+        (bench.runs.ListRuns, run_service_pb2.ListRunsRequest(type=99)),
+    ):
+        refused = await refusal(call(request, metadata=bench.user))
+        assert refused.field == "type"
+        assert "TRAINING" in refused.message
+    listed = await bench.runs.ListRuns(run_service_pb2.ListRunsRequest(), metadata=bench.user)
+    assert listed.total == 0
 
 
 async def test_only_the_labels_of_a_run_change(bench: Bench) -> None:

@@ -153,6 +153,22 @@ async def test_a_message_over_four_mebibytes_is_refused(environment: dict[str, A
         assert error.code is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
+async def test_bytes_that_are_no_message_are_the_callers_mistake(
+    environment: dict[str, Any], tokens: Tokens
+) -> None:
+    async with (
+        server.running(EvaluatorProbe(**environment), lambda _: probe(answer_caller)) as running,
+        grpc.aio.insecure_channel(running.address) as plain,
+    ):
+        ask = plain.unary_unary("/elodrome.accounts.v1.EdgeService/CreateStreamTicket")
+        for bytes_given in (b"\xff\xff\xff", b"\x0a\x01\xff"):
+            error = await refusal(ask(bytes_given, metadata=tokens.user()))
+            assert error.code is grpc.StatusCode.INVALID_ARGUMENT
+            assert error.reason == "BAD_MESSAGE"
+            nobody = await refusal(ask(bytes_given))
+            assert nobody.reason == "TOKEN_MISSING"
+
+
 async def test_health_answers_by_service_and_reflection_lists_them(
     environment: dict[str, Any],
 ) -> None:

@@ -219,6 +219,7 @@ def _read_range(request: metric_service_pb2.GetMetricHistoryRequest) -> tuple[in
 
 
 async def _series_of(session: AsyncSession, run_id: str, names: Sequence[str]) -> list[Any]:
+    parse.integer(len(names), "names", minimum=0, maximum=ingest.MAX_SERIES)
     query = select(MetricSeries).where(MetricSeries.run_id == run_id)
     if names:
         query = query.where(MetricSeries.name.in_(names))
