@@ -40,7 +40,7 @@ class Attempts:
         """
         key = digest(account)
         await session.execute(_LOCK, {"key": f"login {key}"})
-        now: datetime = await session.scalar(select(server_now()))
+        now = (await session.scalars(select(server_now()))).one()
         await self._refuse_locked(session, key, now)
         limits = self._settings
         await _refuse_hasty(

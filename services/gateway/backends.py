@@ -34,7 +34,7 @@ class Backends:
         self._channel = channel
         self._credentials = credentials
         self._seal = seal
-        self._stubs: dict[str, Any] = {}
+        self._stubs: dict[str, Callable[..., Any]] = {}
 
     def call(
         self,
@@ -50,7 +50,7 @@ class Backends:
             return stub(metadata=metadata, timeout=timeout_s)
         return stub(request, metadata=metadata, timeout=timeout_s)
 
-    def _stub(self, rpc: Rpc) -> Any:  # noqa: ANN401
+    def _stub(self, rpc: Rpc) -> Callable[..., Any]:
         channel = self._channel(rpc.backend)
         make = {
             Shape.UNARY: channel.unary_unary,
@@ -83,7 +83,7 @@ class Backends:
         return metadata
 
 
-def http_headers(metadata: Any) -> dict[str, str]:  # noqa: ANN401 - grpc.aio.Metadata
+def http_headers(metadata: grpc.aio.Metadata | None) -> dict[str, str]:
     """Return the `http-…` entries of initial metadata, by header name."""
     return {
         key.removeprefix("http-"): value

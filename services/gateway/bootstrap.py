@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("--email", default=EMAIL, help="address of the admin")
     arguments = parser.parse_args()
     password = sys.stdin.readline().rstrip("\n")
-    settings = GatewaySettings()
+    settings = GatewaySettings.load()
     try:
         outcome = asyncio.run(
             ensure_admin(

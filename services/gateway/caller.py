@@ -54,8 +54,9 @@ class Seal:
 
     def caller(self, context: grpc.aio.ServicerContext) -> Caller:
         """Return who calls an RPC."""
-        given = dict(context.invocation_metadata() or ())
-        if not secrets.compare_digest(str(given.get("x-edge-seal", "")), self._secret):
+        sent = context.invocation_metadata() or ()
+        given = {key: value for key, value in sent if isinstance(value, str)}
+        if not secrets.compare_digest(given.get("x-edge-seal", ""), self._secret):
             peer = _PEER.fullmatch(unquote(context.peer()))
             return Caller(ip_address=peer[1].strip("[]") if peer else "")
         return Caller(

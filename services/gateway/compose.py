@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -15,6 +15,7 @@ from services.gateway.routes import Shape
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
+    from services.gateway.encode import Json
     from services.gateway.routes import Route
 
 TICKET = "ticket"
@@ -50,7 +51,7 @@ def compose(target: Target, query: dict[str, list[str]], body: bytes) -> Message
     return message
 
 
-def _merge_body(message: Message, target: Target, value: Any) -> None:  # noqa: ANN401
+def _merge_body(message: Message, target: Target, value: Json) -> None:
     if target.route.body != "*":
         value = {target.route.body: value}
     elif isinstance(value, dict):
@@ -72,7 +73,7 @@ def answer_body(route: Route, response: Message, *, redact: bool = False) -> byt
     return orjson.dumps(answer_value(route, response, redact=redact))
 
 
-def answer_value(route: Route, response: Message, *, redact: bool = False) -> Any:  # noqa: ANN401
+def answer_value(route: Route, response: Message, *, redact: bool = False) -> Json:
     """Return a response as JSON values, without secrets when it is to be kept."""
     descriptor = response.DESCRIPTOR
     value = encoder(descriptor, redact=redact)(response)

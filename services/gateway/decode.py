@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.struct_pb2 import NULL_VALUE
 
 from kit import errors
 from services.gateway.encode import enum_prefix
@@ -24,10 +25,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from google.protobuf.descriptor import Descriptor, EnumDescriptor
+    from google.protobuf.duration_pb2 import Duration
     from google.protobuf.message import Message
+    from google.protobuf.struct_pb2 import ListValue, Struct, Value
+    from google.protobuf.timestamp_pb2 import Timestamp
 
-    Put = Callable[[Message, Any, str], None]
-    Parse = Callable[[Any, str], Any]
+    from services.gateway.encode import Json
+
+    Put = Callable[[Message, Json, str], None]
+    Parse = Callable[[Json, str], Any]
 
 MAX_DEPTH = 32
 """Levels of nesting that a JSON body may have."""
@@ -53,7 +59,7 @@ _DURATION = re.compile(r"(-?)(\d{1,12})(?:\.(\d{1,9}))?s")
 _INTEGER_TEXT = re.compile(r"-?\d{1,20}")
 
 
-def loads(body: bytes) -> Any:  # noqa: ANN401
+def loads(body: bytes) -> Json:
     """Return the JSON value of a body.
 
     Raises INVALID_ARGUMENT when it is not JSON in UTF-8 or is nested too deeply.
@@ -111,7 +117,7 @@ def merge_text(message: Message, name: str, values: list[str]) -> None:
         raise unknown_field(name)
     if not field.is_repeated and len(values) > 1:
         raise errors.invalid_argument(name, "may be given once", reason="REPEATED_FIELD")
-    parsed = [_from_text(field, value, name) for value in values]
+    parsed = [_from_text(field.type, value, name) for value in values]
     _puts(target.DESCRIPTOR)[last](target, parsed if field.is_repeated else parsed[0], name)
 
 
@@ -125,12 +131,12 @@ def _shown(path: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in path[:200])
 
 
-def _from_text(field: FieldDescriptor, text: str, path: str) -> object:
-    if field.type in _INTEGERS and _INTEGER_TEXT.fullmatch(text):
+def _from_text(kind: int, text: str, path: str) -> object:
+    if kind in _INTEGERS and _INTEGER_TEXT.fullmatch(text):
         return int(text)
-    if field.type in {FieldDescriptor.TYPE_DOUBLE, FieldDescriptor.TYPE_FLOAT}:
+    if kind in {FieldDescriptor.TYPE_DOUBLE, FieldDescriptor.TYPE_FLOAT}:
         return _float_from_text(text, path)
-    if field.type == FieldDescriptor.TYPE_BOOL and text in {"true", "false"}:
+    if kind == FieldDescriptor.TYPE_BOOL and text in {"true", "false"}:
         return text == "true"
     return text
 
@@ -150,29 +156,28 @@ def _puts(descriptor: Descriptor) -> dict[str, Put]:
 
 
 def _put(field: FieldDescriptor) -> Put:
-    message_type = field.message_type
-    if message_type and message_type.GetOptions().map_entry:
-        return _put_map(field)
-    if message_type:
-        return _put_messages(field) if field.is_repeated else _put_message(field)
-    parse = _scalar(field)
     name = field.name
+    if message_type := field.message_type:
+        if message_type.GetOptions().map_entry:
+            return _put_map(name, message_type)
+        put_type = _put_messages if field.is_repeated else _put_message
+        return put_type(name, message_type)
+    parse = _scalar(field)
 
-    def put(message: Message, value: Any, path: str) -> None:  # noqa: ANN401
+    def put(message: Message, value: Json, path: str) -> None:
         setattr(message, name, parse(value, path))
 
-    def put_all(message: Message, value: Any, path: str) -> None:  # noqa: ANN401
+    def put_all(message: Message, value: Json, path: str) -> None:
         items = [parse(item, f"{path}[{i}]") for i, item in enumerate(_array(value, path))]
         getattr(message, name).extend(items)
 
     return put_all if field.is_repeated else put
 
 
-def _put_message(field: FieldDescriptor) -> Put:
-    name = field.name
-    assign = _FROM_JSON.get(field.message_type.full_name, merge)
+def _put_message(name: str, message_type: Descriptor) -> Put:
+    assign = _FROM_JSON.get(message_type.full_name, merge)
 
-    def put(message: Message, value: Any, path: str) -> None:  # noqa: ANN401
+    def put(message: Message, value: Json, path: str) -> None:
         target = getattr(message, name)
         target.SetInParent()
         assign(target, value, path)
@@ -180,11 +185,10 @@ def _put_message(field: FieldDescriptor) -> Put:
     return put
 
 
-def _put_messages(field: FieldDescriptor) -> Put:
-    name = field.name
-    assign = _FROM_JSON.get(field.message_type.full_name, merge)
+def _put_messages(name: str, message_type: Descriptor) -> Put:
+    assign = _FROM_JSON.get(message_type.full_name, merge)
 
-    def put(message: Message, value: Any, path: str) -> None:  # noqa: ANN401
+    def put(message: Message, value: Json, path: str) -> None:
         target = getattr(message, name)
         for index, item in enumerate(_array(value, path)):
             assign(target.add(), item, f"{path}[{index}]")
@@ -192,20 +196,19 @@ def _put_messages(field: FieldDescriptor) -> Put:
     return put
 
 
-def _put_map(field: FieldDescriptor) -> Put:
-    name = field.name
-    key, item = (field.message_type.fields_by_name[part] for part in ("key", "value"))
+def _put_map(name: str, entry_type: Descriptor) -> Put:
+    key, item = (entry_type.fields_by_name[part] for part in ("key", "value"))
     parse_key = _scalar(key)
     parse = None if item.message_type else _scalar(item)
     assign = _FROM_JSON.get(item.message_type.full_name, merge) if item.message_type else merge
 
-    def put(message: Message, value: Any, path: str) -> None:  # noqa: ANN401
+    def put(message: Message, value: Json, path: str) -> None:
         if not isinstance(value, dict):
             raise _wrong_type(path, "an object")
         target = getattr(message, name)
         for text, entry in value.items():
             here = f"{path}.{text}"
-            parsed = parse_key(_from_text(key, text, here), here)
+            parsed = parse_key(_from_text(key.type, text, here), here)
             if parse:
                 target[parsed] = parse(entry, here)
             else:
@@ -308,7 +311,7 @@ def _wrong_type(path: str, wanted: str) -> errors.RpcError:
     return errors.invalid_argument(_shown(path), f"must be {wanted}", reason="WRONG_TYPE")
 
 
-def _timestamp(target: Any, value: object, path: str) -> None:  # noqa: ANN401
+def _timestamp(target: Timestamp, value: object, path: str) -> None:
     match = _TIME.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise _wrong_type(path, "a time in RFC 3339, such as 2026-01-31T12:00:00Z")
@@ -321,7 +324,7 @@ def _timestamp(target: Any, value: object, path: str) -> None:  # noqa: ANN401
     target.nanos = int((fraction or "").ljust(9, "0"))
 
 
-def _duration(target: Any, value: object, path: str) -> None:  # noqa: ANN401
+def _duration(target: Duration, value: object, path: str) -> None:
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise _wrong_type(path, "a duration in seconds, such as 1.5s")
@@ -330,21 +333,21 @@ def _duration(target: Any, value: object, path: str) -> None:  # noqa: ANN401
     target.nanos = sign * int((match[3] or "").ljust(9, "0"))
 
 
-def _struct(target: Any, value: object, path: str) -> None:  # noqa: ANN401
+def _struct(target: Struct, value: object, path: str) -> None:
     if not isinstance(value, dict):
         raise _wrong_type(path, "an object")
     for key, item in value.items():
         _value(target.fields[_text(key, path)], item, f"{path}.{key}")
 
 
-def _list(target: Any, value: object, path: str) -> None:  # noqa: ANN401
+def _list(target: ListValue, value: object, path: str) -> None:
     for index, item in enumerate(_array(value, path)):
         _value(target.values.add(), item, f"{path}[{index}]")
 
 
-def _value(target: Any, value: object, path: str) -> None:  # noqa: ANN401
+def _value(target: Value, value: object, path: str) -> None:
     if value is None:
-        target.null_value = 0
+        target.null_value = NULL_VALUE
     elif isinstance(value, bool):
         target.bool_value = value
     elif isinstance(value, int | float):

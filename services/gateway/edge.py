@@ -102,8 +102,10 @@ class Edge:
         return self._no_method(exchange, match)
 
     def _no_method(self, exchange: Exchange, match: Match) -> errors.RpcError | None:
-        methods = sorted({*match.routes, "OPTIONS", *(["HEAD"] if "GET" in match.routes else [])})
-        allow = ", ".join(methods)
+        methods = {*match.routes, "OPTIONS"}
+        if "GET" in methods:
+            methods.add("HEAD")
+        allow = ", ".join(sorted(methods))
         exchange.extra.append((b"allow", allow.encode()))
         if exchange.method == "OPTIONS":
             exchange.extra += self.origins.preflight(exchange, allow.encode())

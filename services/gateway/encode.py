@@ -24,11 +24,14 @@ if TYPE_CHECKING:
     from google.protobuf.struct_pb2 import ListValue, Struct, Value
     from google.protobuf.timestamp_pb2 import Timestamp
 
-    Encode = Callable[[Message], Any]
+    Json = Any
+    """A value as JSON has it."""
+    Encode = Callable[[Any], Json]
     Write = Callable[[Message, dict[str, Any]], None]
 
 _LARGEST_EXACT_INTEGER = 2**53
 _NANOS = 1_000_000_000
+_BOOLEANS = {True: "true", False: "false"}
 _FLOATS = (FieldDescriptor.TYPE_DOUBLE, FieldDescriptor.TYPE_FLOAT)
 
 
@@ -56,7 +59,7 @@ def encoder(descriptor: Descriptor, *, redact: bool = False) -> Encode:
 
 def _writer(field: FieldDescriptor, *, redact: bool) -> Write:
     if field.message_type and field.message_type.GetOptions().map_entry:
-        return _map_writer(field, redact=redact)
+        return _map_writer(field.name, field.message_type, redact=redact)
     convert = _converter(field, redact=redact)
     if field.is_repeated:
         return _repeated_writer(field.name, convert)
@@ -66,13 +69,17 @@ def _writer(field: FieldDescriptor, *, redact: bool) -> Write:
 
 
 def _plain_writer(name: str, convert: Callable[[Any], Any] | None) -> Write:
-    def write(message: Message, out: dict[str, Any]) -> None:
-        out[name] = getattr(message, name)
+    if convert is None:
+
+        def write(message: Message, out: dict[str, Any]) -> None:
+            out[name] = getattr(message, name)
+
+        return write
 
     def write_converted(message: Message, out: dict[str, Any]) -> None:
         out[name] = convert(getattr(message, name))
 
-    return write_converted if convert else write
+    return write_converted
 
 
 def _presence_writer(field: FieldDescriptor, convert: Callable[[Any], Any] | None) -> Write:
@@ -90,8 +97,12 @@ def _presence_writer(field: FieldDescriptor, convert: Callable[[Any], Any] | Non
 
 
 def _repeated_writer(name: str, convert: Callable[[Any], Any] | None) -> Write:
-    def write(message: Message, out: dict[str, Any]) -> None:
-        out[name] = list(getattr(message, name))
+    if convert is None:
+
+        def write(message: Message, out: dict[str, Any]) -> None:
+            out[name] = list(getattr(message, name))
+
+        return write
 
     def write_converted(message: Message, out: dict[str, Any]) -> None:
         out[name] = [convert(value) for value in getattr(message, name)]
@@ -100,16 +111,13 @@ def _repeated_writer(name: str, convert: Callable[[Any], Any] | None) -> Write:
         values = list(getattr(message, name))
         out[name] = values if all(map(math.isfinite, values)) else [_number(v) for v in values]
 
-    if convert is _number:
-        return write_floats
-    return write_converted if convert else write
+    return write_floats if convert is _number else write_converted
 
 
-def _map_writer(field: FieldDescriptor, *, redact: bool) -> Write:
-    name = field.name
-    key, value = (field.message_type.fields_by_name[part] for part in ("key", "value"))
+def _map_writer(name: str, entry_type: Descriptor, *, redact: bool) -> Write:
+    key, value = (entry_type.fields_by_name[part] for part in ("key", "value"))
     convert = _converter(value, redact=redact) or _same
-    key_text = _bool_key if key.type == FieldDescriptor.TYPE_BOOL else str
+    key_text = _BOOLEANS.__getitem__ if key.type == FieldDescriptor.TYPE_BOOL else str
 
     def write(message: Message, out: dict[str, Any]) -> None:
         items = getattr(message, name)
@@ -156,12 +164,8 @@ def _real_oneof(field: FieldDescriptor) -> str | None:
     return None if oneof is None or oneof.name == f"_{field.name}" else oneof.name
 
 
-def _same(value: Any) -> Any:  # noqa: ANN401
+def _same(value: Json) -> Json:
     return value
-
-
-def _bool_key(value: bool) -> str:  # noqa: FBT001
-    return "true" if value else "false"
 
 
 def _base64(value: bytes) -> str:
@@ -212,7 +216,7 @@ def _list(value: ListValue) -> list[Any]:
     return [_value(item) for item in value.values]
 
 
-def _value(value: Value) -> Any:  # noqa: ANN401
+def _value(value: Value) -> Json:
     kind = value.WhichOneof("kind")
     if kind == "number_value":
         number = value.number_value

@@ -178,8 +178,8 @@ class Exchange:
 
     def abort(self) -> None:
         """Break the connection at once, whatever still waits to be sent."""
-        if abort := self.scope.get("extensions", {}).get(ABORT):
-            abort()
+        if extension := self.scope.get("extensions", {}).get(ABORT):
+            extension["call"]()
 
     async def begin(self, status: int, headers: Headers) -> None:
         """Send status and headers; the body follows in pieces."""

@@ -34,7 +34,7 @@ class Protocol(HttpToolsProtocol):
         self._header_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:
         """Start the clock: a connection that never asks anything is closed."""
         super().connection_made(transport)
         self._start_clock()
@@ -49,7 +49,7 @@ class Protocol(HttpToolsProtocol):
         super().on_message_begin()
         self._start_clock()
         self._header_bytes = 0
-        self.scope["extensions"] = {ABORT: self.transport.abort}  # type: ignore[typeddict-item]
+        self.scope["extensions"] = {ABORT: {"call": self.transport.abort}}
 
     def on_url(self, url: bytes) -> None:
         """Count the request line as part of the headers."""

@@ -41,7 +41,7 @@ def document(routes: Routes) -> Document:
     schemas = Schemas(comments)
     # Answers first: what both sides use keeps the stricter schema of an answer.
     for route in routes.all:
-        schemas.message(route.rpc.response.DESCRIPTOR, is_answer=True)
+        schemas.message(route.rpc.descriptor.output_type, is_answer=True)
     paths: Document = {}
     seen: dict[str, int] = {}
     for route in routes.all:
@@ -139,7 +139,7 @@ def _idempotency_parameter() -> Document:
 
 
 def _path_parameters(route: Route, schemas: Schemas) -> list[Document]:
-    fields = route.rpc.request.DESCRIPTOR.fields_by_name
+    fields = route.rpc.descriptor.input_type.fields_by_name
     return [
         _parameter(name, "path", schemas.field(fields[name], is_answer=False), required=True)
         for name in route.variables
@@ -152,7 +152,7 @@ def _query_parameters(route: Route, schemas: Schemas) -> list[Document]:
     taken = {route.body, *route.variables}
     return [
         _parameter(field.name, "query", schemas.field(field, is_answer=False), required=False)
-        for field in route.rpc.request.DESCRIPTOR.fields
+        for field in route.rpc.descriptor.input_type.fields
         if field.name not in taken and _fits_query(field)
     ]
 
@@ -174,7 +174,7 @@ def _request_body(route: Route, schemas: Schemas) -> Document | None:
         return {"required": True, "content": {"application/octet-stream": {"schema": {}}}}
     if not route.body:
         return None
-    descriptor = route.rpc.request.DESCRIPTOR
+    descriptor = route.rpc.descriptor.input_type
     if route.body == "*":
         schema = _whole_body(route, descriptor, schemas)
     else:
@@ -203,7 +203,7 @@ def _responses(route: Route, schemas: Schemas) -> Document:
 
 
 def _success(route: Route, schemas: Schemas) -> Document:
-    descriptor = route.rpc.response.DESCRIPTOR
+    descriptor = route.rpc.descriptor.output_type
     if route.rpc.shape is Shape.DOWNLOAD:
         return {"description": "The bytes.", "content": {"application/octet-stream": {}}}
     schema = schemas.message(descriptor, is_answer=True)

@@ -85,7 +85,7 @@ class Quotas:
             set_={"used": RateWindow.used + block},
         ).returning(RateWindow.used)
         async with self._sessions.begin() as session:
-            used = await session.scalar(taken)
+            used = (await session.scalars(taken)).one()
         lease.left = max(0, min(block, limit - (used - block)))
         lease.is_exhausted = lease.left < block
 

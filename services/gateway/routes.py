@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
 import elodrome
@@ -185,7 +185,7 @@ def _decode(segment: str) -> str:
 
 
 def _bad_path(why: str) -> errors.RpcError:
-    metadata = {"http_status": 400}
+    metadata: dict[str, object] = {"http_status": 400}
     return errors.RpcError(
         grpc.StatusCode.INVALID_ARGUMENT, f"path: {why}", reason="BAD_PATH", metadata=metadata
     )
@@ -207,7 +207,7 @@ def services() -> Iterator[ServiceDescriptor]:
 
 
 def _rpc(method: MethodDescriptor) -> Rpc:
-    options = method.GetOptions()
+    options: Any = method.GetOptions()
     noun = method.containing_service.full_name.split(".")[1]
     return Rpc(
         descriptor=method,
@@ -234,7 +234,7 @@ def _is_bytes(descriptor: Descriptor) -> bool:
 
 
 def _bindings(rpc: Rpc) -> Iterator[Route]:
-    options = rpc.descriptor.GetOptions()
+    options: Any = rpc.descriptor.GetOptions()
     if not options.HasExtension(annotations_pb2.http):
         return
     rule = options.Extensions[annotations_pb2.http]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from elodrome.accounts.v1 import account_service_pb2
-from sqlalchemy import delete
+from sqlalchemy import delete, select
 
 from kit import errors
 from kit.auth import Principal, Signer, principal
@@ -120,7 +120,7 @@ async def use_refresh_token(session: AsyncSession, token: str) -> tuple[User, Si
     if found is None:
         raise _bad_refresh_token()
     sign_in = await session.get_one(SignIn, found.sign_in_id, with_for_update=True)
-    now = await session.scalar(server_now().select())
+    now = (await session.scalars(select(server_now()))).one()
     if found.use_time is not None:
         sign_in.revoke_time = sign_in.revoke_time or now
         return None

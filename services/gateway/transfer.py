@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import grpc
+from google.protobuf.message import Message
 
 from kit import errors
 from services.gateway.backends import http_headers
@@ -14,8 +15,6 @@ from services.gateway.failures import from_backend
 from services.gateway.unary import Outcome, Unary, refused
 
 if TYPE_CHECKING:
-    from google.protobuf.message import Message
-
     from services.gateway.backends import Backends
     from services.gateway.credentials import Identity
     from services.gateway.exchange import Exchange
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from services.gateway.settings import GatewaySettings
 
 PIECE_BYTES = 256 << 10
+_DATA, _SIZE = "data", "size_bytes"
 _PASSED_ON = (
     "content-length",
     "content-type",
@@ -59,7 +59,7 @@ class Download:
         finally:
             call.cancel()
 
-    async def _send(self, exchange: Exchange, call: Any) -> None:  # noqa: ANN401
+    async def _send(self, exchange: Exchange, call: grpc.aio.UnaryStreamCall[Any, Message]) -> None:
         # Read before answering: a refusal deserves its HTTP status.
         message = await call.read()
         described = http_headers(await call.initial_metadata())
@@ -76,12 +76,17 @@ class Download:
             await self._relay(exchange, call, message)
         await exchange.write(b"", more=False)
 
-    async def _relay(self, exchange: Exchange, call: Any, message: Any) -> None:  # noqa: ANN401
+    async def _relay(
+        self,
+        exchange: Exchange,
+        call: grpc.aio.UnaryStreamCall[Any, Message],
+        message: object,
+    ) -> None:
         gone = asyncio.ensure_future(exchange.gone())
         try:
-            while message is not grpc.aio.EOF and not gone.done():
+            while isinstance(message, Message) and not gone.done():
                 async with asyncio.timeout(self._settings.stall_s):
-                    await exchange.write(message.data)
+                    await exchange.write(getattr(message, _DATA))
                 message = await call.read()
         except (TimeoutError, grpc.aio.AioRpcError):
             # The status is sent; a broken connection is the only way left to say "incomplete".
@@ -105,8 +110,8 @@ class Upload:
         if length > self._settings.upload_limit_bytes:
             raise self._too_large()
         first = compose(target, exchange.query(), b"")
-        if "size_bytes" in first.DESCRIPTOR.fields_by_name and not first.size_bytes:
-            first.size_bytes = length
+        if _SIZE in first.DESCRIPTOR.fields_by_name and not getattr(first, _SIZE):
+            setattr(first, _SIZE, length)
         rpc = target.route.rpc
         call = self._backends.call(
             rpc,
@@ -129,7 +134,7 @@ class Upload:
         self,
         exchange: Exchange,
         target: Target,
-        call: Any,  # noqa: ANN401
+        call: grpc.aio.StreamUnaryCall[Message, Message],
         message: Message,
     ) -> None:
         """Write the body in pieces of 256 KiB; stops early when the service has answered."""
@@ -155,7 +160,9 @@ class Upload:
         return errors.too_large(f"the file may have {limit} bytes", limit_bytes=limit)
 
 
-async def _write(call: Any, message: Message, field: str, data: bytearray) -> bool:  # noqa: ANN401
+async def _write(
+    call: grpc.aio.StreamUnaryCall[Message, Message], message: Message, field: str, data: bytearray
+) -> bool:
     """Write one message; return False when the service has ended the call."""
     setattr(message, field, bytes(data))
     try:
@@ -165,7 +172,9 @@ async def _write(call: Any, message: Message, field: str, data: bytearray) -> bo
     return True
 
 
-async def _outcome(exchange: Exchange, target: Target, call: Any) -> Outcome:  # noqa: ANN401
+async def _outcome(
+    exchange: Exchange, target: Target, call: grpc.aio.StreamUnaryCall[Message, Message]
+) -> Outcome:
     try:
         response = await call
     except grpc.aio.AioRpcError as error:

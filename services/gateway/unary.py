@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from services.gateway.exchange import Exchange
     from services.gateway.failures import Headers
     from services.gateway.replays import Replays
-    from services.gateway.routes import Routes
+    from services.gateway.routes import Route, Routes
     from services.gateway.settings import GatewaySettings
 
 log = structlog.get_logger("gateway")
@@ -194,7 +194,7 @@ def refused(error: RpcError, request_id: str) -> Outcome:
     return Outcome(status, body, headers, error=error)
 
 
-def _recorded(route: Any, outcome: Outcome) -> dict[str, Any] | None:  # noqa: ANN401
+def _recorded(route: Route, outcome: Outcome) -> dict[str, Any] | None:
     """Return an answer fit for the record: without secrets, None when it was a refusal."""
     if outcome.response is None:
         return None

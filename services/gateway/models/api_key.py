@@ -6,7 +6,6 @@ import secrets
 from datetime import datetime
 
 from elodrome.accounts.v1 import api_key_pb2
-from elodrome.auth.v1 import rule_pb2
 from sqlalchemy import ARRAY, ForeignKey, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -60,7 +59,7 @@ class ApiKey(Base):
             owner_id=self.owner_id,
             name=self.name,
             prefix=self.prefix,
-            scopes=[rule_pb2.Scope.Value(f"SCOPE_{scope}") for scope in self.scopes],
+            scopes=[f"SCOPE_{scope}" for scope in self.scopes],
             is_active=self.is_active,
             last_used_time=self.last_used_time,
             expire_time=self.expire_time,

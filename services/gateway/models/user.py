@@ -59,7 +59,7 @@ class User(Base):
             email=self.email,
             username=self.username,
             full_name=self.full_name,
-            role=rule_pb2.Role.Value(f"ROLE_{self.role}"),
+            role=f"ROLE_{self.role}",
             is_active=self.is_active,
             last_login_time=self.last_login_time,
             create_time=self.create_time,
@@ -100,7 +100,8 @@ class RefreshToken(Base):
     async def issue(cls, session: AsyncSession, sign_in: SignIn, ttl_s: int) -> str:
         """Add the session's next token and return it; the session lives as long as the token."""
         token = secrets.token_urlsafe(32)
-        expire_time = await session.scalar(select(server_now())) + timedelta(seconds=ttl_s)
+        now = (await session.scalars(select(server_now()))).one()
+        expire_time = now + timedelta(seconds=ttl_s)
         sign_in.expire_time = expire_time
         session.add(cls(token_hash=digest(token), sign_in_id=sign_in.id, expire_time=expire_time))
         return token

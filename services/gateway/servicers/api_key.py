@@ -106,16 +106,17 @@ async def _parse_expiry(session: AsyncSession, request: pb.CreateApiKeyRequest) 
         expire_time = request.expire_time.ToDatetime(tzinfo=UTC)
     except (ValueError, OverflowError):
         raise errors.invalid_argument("expire_time", "must be a time that exists") from None
-    if expire_time <= await session.scalar(select(server_now())):
+    if expire_time <= (await session.scalars(select(server_now()))).one():
         raise errors.invalid_argument("expire_time", "must lie in the future")
     return expire_time
 
 
 async def _refuse_too_many(session: AsyncSession, user: User) -> None:
     await session.get(User, user.id, with_for_update=True)
-    active = await session.scalar(
+    active_query = (
         select(func.count()).select_from(ApiKey).where(ApiKey.owner_id == user.id, ApiKey.is_active)
     )
+    active = (await session.scalars(active_query)).one()
     if active >= MAX_ACTIVE_KEYS:
         raise errors.resource_exhausted(
             f"an account may have {MAX_ACTIVE_KEYS} active keys: revoke one",

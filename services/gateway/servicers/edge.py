@@ -70,7 +70,7 @@ class EdgeServicer(edge_service_pb2_grpc.EdgeServiceServicer):
         value = secrets.token_urlsafe(24)
         ttl = timedelta(seconds=self.settings.stream_ticket_ttl_s)
         async with self.sessions.begin() as session:
-            expire_time = await session.scalar(select(server_now())) + ttl
+            expire_time = (await session.scalars(select(server_now()))).one() + ttl
             session.add(
                 StreamTicket(
                     ticket_hash=digest(value),
@@ -87,7 +87,7 @@ class EdgeServicer(edge_service_pb2_grpc.EdgeServiceServicer):
         return pb.Build(version=metadata.version("elodrome"), commit=self.settings.commit)
 
 
-def _filtered(request: pb.ListAuditEntriesRequest) -> Select[tuple[AuditEntry]]:
+def _filtered(request: pb.ListAuditEntriesRequest) -> Select[AuditEntry]:
     query = select(AuditEntry)
     for name in _TEXT_FILTERS:
         if value := getattr(request, name):

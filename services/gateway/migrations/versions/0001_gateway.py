@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
 from kit.migrate import create_event_tables, drop_event_tables
+
+if TYPE_CHECKING:
+    from uuid import UUID
 
 revision = "0001_gateway"
 down_revision = None
@@ -120,7 +125,7 @@ def _create_credentials() -> None:
     op.create_index("ix_stream_tickets_expire_time", "stream_tickets", ["expire_time"])
 
 
-def _user_column(name: str, table: str) -> sa.Column[str]:
+def _user_column(name: str, table: str) -> sa.Column[UUID]:
     reference = sa.ForeignKey("users.id", name=f"fk_{table}_{name}", ondelete="CASCADE")
     return sa.Column(name, sa.Uuid(), reference, nullable=False)
 
