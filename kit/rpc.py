@@ -210,8 +210,10 @@ class _Call:
         self.caller = auth.ANONYMOUS
 
 
-def _lenient(read: Callable[[bytes], object]) -> Callable[[bytes], object]:
+def _lenient(read: Callable[[bytes], object] | None) -> Callable[[bytes], object] | None:
     """Put off the refusal of bytes that are no message; gRPC would call it the server's bug."""
+    if read is None:
+        return None
 
     def attempt(data: bytes) -> object:
         try:
