@@ -1,0 +1,62 @@
+"""The migrations of every service make exactly the tables that its classes map."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from kit import migrate
+from kit.db import Base
+from kit.settings import SERVICES
+
+if TYPE_CHECKING:
+    from deploy.laptop.postgres import RunningPostgres
+
+EVENT_TABLES = {"outbox", "inbox", "dead_letters"}
+
+
+def own_tables(service: str) -> set[str]:
+    importlib.import_module(f"services.{service}.__main__")
+    return {
+        mapper.local_table.name
+        for mapper in Base.registry.mappers
+        if mapper.class_.__module__.startswith(f"services.{service}.")
+    }
+
+
+def tables(connection: sa.Connection) -> set[str]:
+    return set(sa.inspect(connection).get_table_names()) - {"alembic_version"}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_migrations_and_classes_agree_and_can_be_taken_back(
+    postgres: RunningPostgres, service: str
+) -> None:
+    own = own_tables(service)
+    url = postgres.url(service)
+    migrate.upgrade(url, service)
+    engine = sa.create_engine(url)
+
+    def is_own(_thing: object, name: str | None, kind: str, *_: object) -> bool:
+        return kind != "table" or name in own
+
+    try:
+        with engine.connect() as connection:
+            options = {"include_object": is_own, "compare_type": True}
+            context = MigrationContext.configure(connection, opts=options)
+            mapped = sa.MetaData(naming_convention=Base.metadata.naming_convention)
+            for name in own:
+                Base.metadata.tables[name].to_metadata(mapped)
+            assert compare_metadata(context, mapped) == []
+            assert tables(connection) == own | EVENT_TABLES
+        migrate.downgrade(url, service)
+        with engine.connect() as connection:
+            assert tables(connection) == set()
+    finally:
+        engine.dispose()
+        migrate.upgrade(url, service)
