@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,17 +11,14 @@ from elodrome.executor.v1 import events_pb2 as executor_events
 from elodrome.executor.v1 import run_pb2
 from sqlalchemy import text
 
-from kit.bus import Bus
-from services.evaluator.settings import EvaluatorSettings
 from tests.service.evaluator_bench import Bench, running_bench
 from tests.service.evaluator_peers import saved
+from tests.service.publishing import publish
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
-
-    from google.protobuf.message import Message
 
     from deploy.laptop.broker import RunningBroker
     from tests.tokens import Tokens
@@ -39,32 +34,6 @@ async def bench(
         yield running
 
 
-@pytest.fixture
-def publish(nats_server: RunningBroker) -> Callable[..., Any]:
-    """Publish an event as its own service, over the bus of the test."""
-
-    async def publish_as(service: str, event: Message, about: str, event_id: str = "") -> None:
-        user = {
-            "nats_url": nats_server.url,
-            "nats_user": service,
-            "nats_password": nats_server.password(service),
-        }
-        settings = EvaluatorSettings(database_url="postgresql://", keys_dir="/", **user)
-        bus = Bus(settings)
-        running = asyncio.create_task(bus.run())
-        await bus.until_connected()
-        subject = f"{event.DESCRIPTOR.full_name}.{about}"
-        await bus.publish(
-            subject,
-            event.SerializeToString(),
-            event_id=event_id or str(uuid.uuid4()),
-            request_id="a-request",
-        )
-        running.cancel()
-
-    return publish_as
-
-
 async def backdate(bench: Bench, evaluation_id: str, seconds: int) -> None:
     """Let an evaluation have been created, and have stood still, for some time."""
     statement = text(
@@ -76,13 +45,13 @@ async def backdate(bench: Bench, evaluation_id: str, seconds: int) -> None:
 
 
 async def test_events_over_the_bus_start_and_end_evaluations(
-    bench: Bench, publish: Callable[..., Any]
+    bench: Bench, nats_server: RunningBroker
 ) -> None:
     await bench.suite(2, auto_evaluate={"every": 1})
     checkpoint = bench.peers.registry.add_checkpoint(bench.user_id)
     event = saved(checkpoint)
     for event_id in ("once", "once", "again"):
-        await publish("registry", event, checkpoint.id, event_id)
+        await publish(nats_server, "registry", event, about=checkpoint.id, event_id=event_id)
 
     async def listed() -> list[evaluation_pb2.Evaluation]:
         request = evaluations.ListEvaluationsRequest(checkpoint_id=checkpoint.id)
@@ -100,7 +69,7 @@ async def test_events_over_the_bus_start_and_end_evaluations(
         owner_id=run.owner_id,
         request_id=run.request_id,
     )
-    await publish("executor", failed, run.id)
+    await publish(nats_server, "executor", failed, about=run.id)
     ended = await bench.in_state(queued.id, FAILED)
     assert ended.error == "its run failed: no checkpoint could be read"
     assert len(await listed()) == 1

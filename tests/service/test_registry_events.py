@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from elodrome.evaluator.v1 import events_pb2 as evaluator_events
 from elodrome.registry.v1 import events_pb2
 from sqlalchemy import text
 
 from kit import outbox
+from tests.service.publishing import publish
 from tests.service.registry_service import a_registry
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
+    from deploy.laptop.broker import RunningBroker
     from tests.tokens import Tokens
 
 Environment = "Callable[[str], dict[str, Any]]"
 
 
 async def test_events_go_out_and_decisions_come_in(
-    service_environment: Environment, tokens: Tokens, nats_server: Any
+    service_environment: Environment, tokens: Tokens, nats_server: RunningBroker
 ) -> None:
     async with a_registry(service_environment, tokens, nats_url=nats_server.url) as registry:
         version = await registry.a_version(await registry.a_model())
@@ -38,7 +40,7 @@ async def test_events_go_out_and_decisions_come_in(
             passed=True,
         )
         event.decide_time.GetCurrentTime()
-        await publish(nats_server, event, about=event.decision_id)
+        await publish(nats_server, "evaluator", event, about=event.decision_id)
 
         async def is_known() -> bool:
             return await registry.count("decisions") == 1
@@ -46,22 +48,6 @@ async def test_events_go_out_and_decisions_come_in(
         await eventually(is_known)
         promotion = await registry.promote(version, decision_id=event.decision_id)
         assert promotion.decision_id == event.decision_id
-
-
-async def publish(broker: Any, event: Any, *, about: str) -> None:
-    """Publish as the evaluator would."""
-    import nats  # noqa: PLC0415
-
-    client = await nats.connect(
-        broker.url,
-        user="evaluator",
-        password=broker.password("evaluator"),
-        inbox_prefix=b"_INBOX_evaluator",
-    )
-    await client.jetstream().publish(
-        f"{event.DESCRIPTOR.full_name}.{about}", event.SerializeToString()
-    )
-    await client.close()
 
 
 def test_every_outgoing_event_fits_the_outbox() -> None:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import grpc
 import pytest
 from elodrome.sessions.v1 import session_pb2
 
-from kit.bus import Bus
-from services.sessions.settings import SessionsSettings
+from tests.service.publishing import publish
 from tests.service.sessions_player import DUEL, refused
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from deploy.laptop.broker import RunningBroker
     from tests.tokens import Tokens
 
 DRILL = session_pb2.SESSION_MODE_DRILL
@@ -157,13 +155,13 @@ async def test_a_player_has_a_limited_number_of_active_sessions(
 
 
 async def test_while_the_registry_is_away_known_promotions_stand_in(
-    playing: Started, tokens: Tokens, service_environment: Callable[[str], dict[str, Any]]
+    playing: Started, tokens: Tokens, nats_server: RunningBroker
 ) -> None:
     async with playing() as play:
         model = play.registry.add_model("doom-basic", styles=("aggressive",))
         await play.start(model_id=model.id)
         promoted = play.registry.promote(model)
-        await publish(service_environment("registry"), promoted)
+        await publish(nats_server, "registry", promoted, about=model.id)
         await play.peer.stop()
 
         async def stood_in() -> session_pb2.Session | None:
@@ -183,18 +181,6 @@ async def test_while_the_registry_is_away_known_promotions_stand_in(
             await play.start(model_id=model.id, who=tokens.user(roles=("PLAYER",)))
         async with refused(grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE"):
             await play.start(version_id=promoted.version_id)
-
-
-async def publish(environment: dict[str, Any], event: Any) -> None:
-    """Publish an event as the registry's relay does."""
-    bus = Bus(SessionsSettings(**environment))
-    running = asyncio.create_task(bus.run())
-    await bus.until_connected()
-    subject = f"{event.DESCRIPTOR.full_name}.{event.model_id}"
-    await bus.publish(
-        subject, event.SerializeToString(), event_id=str(uuid.uuid4()), request_id="a-request"
-    )
-    running.cancel()
 
 
 async def test_who_does_not_play_cannot_start(playing: Started, tokens: Tokens) -> None:
