@@ -53,7 +53,7 @@ async def list_page(
     """
     size = page_size(request.page_size)
     fingerprint = _fingerprint(cast("Message", request))
-    total = await session.scalar(select(func.count()).select_from(query.subquery()))
+    count = select(func.count()).select_from(query.subquery())
     column = model.create_time if by is None else by
     if request.page_token:
         value, row_id = _decode(request.page_token, fingerprint)
@@ -62,12 +62,15 @@ async def list_page(
         position = tuple_(column, model.id)
         query = query.where(position < after if descending else position > after)
     keys = [key.desc() if descending else key.asc() for key in (column, model.id)]
-    rows = (await session.scalars(query.order_by(*keys).limit(size + 1))).all()
+    found = query.add_columns(count.scalar_subquery()).order_by(*keys).limit(size + 1)
+    rows: Any = (await session.execute(found)).all()
+    # Beyond the last page there is no row to bring the count along.
+    total = rows[0][1] if rows else await session.scalar(count)
     token = ""
     if len(rows) > size:
-        last: Any = rows[size - 1]
+        last = rows[size - 1][0]
         token = _encode(getattr(last, column.key), last.id, fingerprint)
-    return [convert(row) for row in rows[:size]], token, total or 0
+    return [convert(row[0]) for row in rows[:size]], token, total or 0
 
 
 def page_size(value: int) -> int:

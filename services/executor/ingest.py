@@ -6,8 +6,8 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sqlalchemy import func, select, text
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Text, bindparam, func, select, text
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from kit import errors
 from kit.db import server_now
@@ -30,7 +30,16 @@ COPY metric_chunks
 (run_id, series_id, update_sequence, first_step, last_step, point_count, steps, values)
 FROM STDIN (FORMAT BINARY)
 """
-_SUMMARIZE = text("""
+_ADDED = """
+WITH added
+  (id, last_step, last_value, point_count, nonfinite_count, min_value, max_value, value_sum)
+AS (SELECT * FROM unnest(
+  CAST(:ids AS bigint[]), CAST(:last_steps AS bigint[]), CAST(:last_values AS float8[]),
+  CAST(:point_counts AS bigint[]), CAST(:nonfinite_counts AS bigint[]),
+  CAST(:min_values AS float8[]), CAST(:max_values AS float8[]), CAST(:value_sums AS float8[])
+))
+"""
+_UPDATE = """
 UPDATE metric_series AS series SET
   last_value = CASE WHEN added.last_step > series.last_step
     THEN added.last_value ELSE series.last_value END,
@@ -41,14 +50,24 @@ UPDATE metric_series AS series SET
   max_value = greatest(series.max_value, added.max_value),
   value_sum = series.value_sum + added.value_sum,
   update_time = clock_timestamp()
-FROM unnest(
-  CAST(:ids AS bigint[]), CAST(:last_steps AS bigint[]), CAST(:last_values AS float8[]),
-  CAST(:point_counts AS bigint[]), CAST(:nonfinite_counts AS bigint[]),
-  CAST(:min_values AS float8[]), CAST(:max_values AS float8[]), CAST(:value_sums AS float8[])
-) AS added
-  (id, last_step, last_value, point_count, nonfinite_count, min_value, max_value, value_sum)
-WHERE series.id = added.id
-""")
+FROM added WHERE series.id = added.id
+"""
+_INSERT_SINGLE = """
+, stored AS (
+  INSERT INTO metric_chunks
+    (run_id, series_id, update_sequence, first_step, last_step, point_count, steps, values)
+  SELECT CAST(:run_id AS uuid), id, CAST(:update_sequence AS bigint), last_step, last_step, 1,
+    ARRAY[last_step], ARRAY[last_value]
+  FROM added
+)
+"""
+_SUMMARIZE = text(_ADDED + _UPDATE)
+# One point per series is what a script logs at a time: a COPY would cost more than all the rest.
+_STORE_SINGLE = text(_ADDED + _INSERT_SINGLE + _UPDATE)
+_KNOWN = select(MetricSeries.name, MetricSeries.id, MetricSeries.last_step).where(
+    MetricSeries.run_id == bindparam("run_id"),
+    MetricSeries.name == func.any(bindparam("names", type_=ARRAY(Text()))),
+)
 
 
 async def store(session: AsyncSession, head: RunHead, batch: Batch) -> int:
@@ -68,22 +87,25 @@ async def store(session: AsyncSession, head: RunHead, batch: Batch) -> int:
     if not fresh:
         return 0
     head.update_sequence += 1
-    rows = [
-        (uuid.UUID(head.run_id).bytes, known[name].id, head.update_sequence, stretch)
-        for name, stretch in fresh.items()
-    ]
-    await _copy(session, points.copy_stream(rows))
-    await session.execute(_SUMMARIZE, _summaries(known, fresh))
+    summaries = _summaries(known, fresh)
+    if all(count == 1 for count in summaries["point_counts"]):
+        chunk = {"run_id": head.run_id, "update_sequence": head.update_sequence}
+        await session.execute(_STORE_SINGLE, summaries | chunk)
+    else:
+        rows = [
+            (uuid.UUID(head.run_id).bytes, known[name].id, head.update_sequence, stretch)
+            for name, stretch in fresh.items()
+        ]
+        await _copy(session, points.copy_stream(rows))
+        await session.execute(_SUMMARIZE, summaries)
     wakeups.after_commit(session, head.run_id)
     return sum(len(stretch) for stretch in fresh.values())
 
 
 async def _series(session: AsyncSession, run_id: str, names: Sequence[str]) -> Mapping[str, Any]:
     """Return (id, last_step) of each series by name; those that are new are created."""
-    query = select(MetricSeries.name, MetricSeries.id, MetricSeries.last_step).where(
-        MetricSeries.run_id == run_id, MetricSeries.name.in_(names)
-    )
-    known = {row.name: row for row in await session.execute(query)}
+    found = await session.execute(_KNOWN, {"run_id": run_id, "names": names})
+    known = {row.name: row for row in found}
     missing = [name for name in names if name not in known]
     if not missing:
         return known

@@ -13,7 +13,6 @@ from kit import errors, outbox
 from services.executor import wakeups
 from services.executor.models.job import Job
 from services.executor.models.messages import stamp
-from services.executor.models.run import Run, current_time
 from services.executor.models.update import next_epoch, record
 from services.executor.states import (
     JOB_MACHINE,
@@ -27,6 +26,8 @@ from services.executor.states import (
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
+
+    from services.executor.models.run import Run
 
 TIME_LIMIT = "TIME_LIMIT"
 REQUESTED = "REQUESTED"
@@ -255,7 +256,7 @@ def _backoff_s(run: Run, outcome: JobOutcome) -> float:
     return min(_PLATFORM_BACKOFF_S, backoff_s) if outcome is JobOutcome.PLATFORM else backoff_s
 
 
-async def hear_external(session: AsyncSession, run: Run, *, expiry_s: float) -> None:
+async def hear_external(session: AsyncSession, run: Run, *, now: datetime, expiry_s: float) -> None:
     """Note that the script behind an EXTERNAL run is alive; an interrupted one goes on.
 
     Raises FAILED_PRECONDITION when the run has settled or has a worker of its own.
@@ -264,7 +265,6 @@ async def hear_external(session: AsyncSession, run: Run, *, expiry_s: float) -> 
         raise errors.failed_precondition(
             "the run has a worker of its own", reason="NOT_EXTERNAL", id=run.id
         )
-    now = await current_time(session)
     run.silent_after_time = now + timedelta(seconds=expiry_s)
     if run.state is not RunState.RUNNING:
         await enter(session, run, RunState.RUNNING, now=now)

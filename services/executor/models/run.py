@@ -6,9 +6,9 @@ import math
 from typing import TYPE_CHECKING
 
 from elodrome.executor.v1 import run_pb2
-from sqlalchemy import Enum, Index, Text, Uuid, func, select
+from sqlalchemy import Enum, Index, Text, Uuid, bindparam, func, select
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, aliased, mapped_column
 
 from kit import errors
 from kit.db import Base, CreateTime, Id, Json, Time, UpdateTime
@@ -242,17 +242,28 @@ class Run(Base):
         )
 
 
+# NO KEY: a row that is added elsewhere with a reference to the run need not wait.
+_LOCKED = aliased(
+    Run,
+    select(Run)
+    .where(Run.id == bindparam("run_id"))
+    .with_for_update(key_share=True)
+    .subquery("locked_run"),
+)
+# The clock is read around the locking query, so only once the lock is held.
+_LOCK = select(_LOCKED, func.clock_timestamp()).execution_options(populate_existing=True)
+
+
 async def lock_run(session: AsyncSession, run_id: str) -> tuple[Run, datetime]:
     """Lock a run against every other change; return it with the database's time.
 
     Raises NOT_FOUND when there is no such run.
     """
-    # NO KEY: a row that is added elsewhere with a reference to the run need not wait.
-    lock = {"key_share": True}
-    run = await session.get(Run, run_id, with_for_update=lock, populate_existing=True)
-    if run is None:
+    row = (await session.execute(_LOCK, {"run_id": run_id})).one_or_none()
+    if row is None:
         raise errors.not_found("run", run_id)
-    return run, await current_time(session)
+    run, now = row
+    return run, now
 
 
 async def current_time(session: AsyncSession) -> datetime:

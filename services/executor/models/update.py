@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import ForeignKey, Uuid, select, update
+from sqlalchemy import ForeignKey, Uuid, bindparam, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from kit.db import Base
@@ -46,10 +46,17 @@ class RunUpdate(Base):
     message: Mapped[bytes]
 
 
+_LOCK = (
+    select(RunHead)
+    .where(RunHead.run_id == bindparam("run_id"))
+    .with_for_update()
+    .execution_options(populate_existing=True)
+)
+
+
 async def lock_head(session: AsyncSession, run_id: str) -> RunHead:
     """Lock the counters of a run. Whoever needs the run's row too locks that one first."""
-    query = select(RunHead).where(RunHead.run_id == run_id).with_for_update()
-    return (await session.scalars(query.execution_options(populate_existing=True))).one()
+    return (await session.scalars(_LOCK, {"run_id": run_id})).one()
 
 
 async def record(

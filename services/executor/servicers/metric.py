@@ -7,13 +7,14 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from elodrome.executor.v1 import metric_pb2, metric_service_pb2, metric_service_pb2_grpc
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 
 from kit import errors, parse
 from kit.auth import principal
 from services.executor import ingest, lifecycle, points, watch
 from services.executor.models.messages import stamp
 from services.executor.models.metric import MetricChunk, MetricSeries
+from services.executor.models.run import Run
 from services.executor.models.update import RunHead, lock_head
 from services.executor.points import Batch, Stretch
 from services.executor.servicers.lease import stale_epoch
@@ -35,6 +36,14 @@ _GROUP_POINTS = 50_000
 _DEFAULT_POINTS = 1000
 _MAX_POINTS = 10_000
 _ANSWER_POINTS = 200_000
+
+# A row per series of the run, with its owner; one without a series for a run that has none.
+_LATEST = (
+    select(Run.owner_id, MetricSeries)
+    .outerjoin_from(Run, MetricSeries, MetricSeries.run_id == Run.id)
+    .where(Run.id == bindparam("run_id"))
+    .order_by(MetricSeries.name)
+)
 
 
 class MetricServicer(metric_service_pb2_grpc.MetricServiceServicer):
@@ -83,10 +92,12 @@ class MetricServicer(metric_service_pb2_grpc.MetricServiceServicer):
         answer = metric_service_pb2.AppendResponse()
         async with self._sessions.begin() as session:
             run, now = await locked_run(session, request.run_id, field="run_id")
-            await lifecycle.hear_external(session, run, expiry_s=self._settings.external_expiry_s)
-            await session.flush()
-            head = await lock_head(session, run.id)
-            answer.stored_count = await ingest.store(session, head, batch)
+            expiry_s = self._settings.external_expiry_s
+            await lifecycle.hear_external(session, run, now=now, expiry_s=expiry_s)
+            # What changes of the run and its head is written once, at the end.
+            with session.no_autoflush:
+                head = await lock_head(session, run.id)
+                answer.stored_count = await ingest.store(session, head, batch)
             steps = [int(stretch.steps[-1]) for stretch in batch.stretches.values()]
             if run.state is RunState.RUNNING and max(steps, default=-1) >= run.step:
                 run.advance(iteration=max(steps), step=max(steps), now=now)
@@ -126,10 +137,12 @@ class MetricServicer(metric_service_pb2_grpc.MetricServiceServicer):
     ) -> metric_service_pb2.GetLatestMetricsResponse:
         """Read the last value of every series."""
         async with self._sessions() as session:
-            run = await visible_run(session, request.run_id, field="run_id")
-            known = await _series_of(session, run.id, [])
+            run_id = parse.uuid(request.run_id, "run_id")
+            rows = (await session.execute(_LATEST, {"run_id": run_id})).all()
+        if not rows or not principal().owns(rows[0].owner_id):
+            raise errors.not_found("run", request.run_id)
         return metric_service_pb2.GetLatestMetricsResponse(
-            series=[_summary(series) for series in known if series.point_count]
+            series=[_summary(series) for _, series in rows if series and series.point_count]
         )
 
 

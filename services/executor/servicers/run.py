@@ -15,7 +15,7 @@ from services.executor.models.job import Job
 from services.executor.models.messages import struct
 from services.executor.models.run import Run
 from services.executor.servicers import deletion
-from services.executor.servicers.views import locked_run, show, show_all, visible_run
+from services.executor.servicers.views import locked_run, show, show_all, show_visible, visible_run
 from services.executor.states import RunState, RunType
 from trainer.config import SCHEMA_PATH
 
@@ -56,7 +56,7 @@ class RunServicer(run_service_pb2_grpc.RunServiceServicer):
     async def GetRun(self, request: run_service_pb2.GetRunRequest, _call: Call) -> run_pb2.Run:
         """Read a run."""
         async with self._sessions() as session:
-            return await show(session, await visible_run(session, request.id))
+            return await show_visible(session, request.id)
 
     async def ListRuns(
         self, request: run_service_pb2.ListRunsRequest, _call: Call

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, select
+from sqlalchemy import Uuid, bindparam, func, select, true
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from kit import errors, parse
 from kit.auth import principal
@@ -18,6 +19,25 @@ if TYPE_CHECKING:
 
     from elodrome.executor.v1 import run_pb2
     from sqlalchemy.ext.asyncio import AsyncSession
+
+_LATEST = (
+    select(func.clock_timestamp(), Run.id, MetricSeries.name, MetricSeries.last_value)
+    .outerjoin_from(Run, MetricSeries, MetricSeries.run_id == Run.id)
+    .where(Run.id == func.any(bindparam("run_ids", type_=ARRAY(Uuid(as_uuid=False)))))
+)
+_SERIES = (
+    select(
+        func.array_agg(MetricSeries.name).label("names"),
+        func.array_agg(MetricSeries.last_value).label("last_values"),
+    )
+    .where(MetricSeries.run_id == Run.id)
+    .lateral("series")
+)
+_SHOWN = (
+    select(Run, func.clock_timestamp(), _SERIES.c.names, _SERIES.c.last_values)
+    .join(_SERIES, true())
+    .where(Run.id == bindparam("run_id"))
+)
 
 
 async def visible_run(session: AsyncSession, run_id: str, *, field: str = "id") -> Run:
@@ -38,6 +58,17 @@ async def locked_run(
     return run, now
 
 
+async def show_visible(session: AsyncSession, run_id: str) -> run_pb2.Run:
+    """Return a run of the caller with what `show` adds, in one query; raise NOT_FOUND."""
+    row = (await session.execute(_SHOWN, {"run_id": parse.uuid(run_id, "id")})).one_or_none()
+    if row is None or not principal().owns(row.Run.owner_id):
+        raise errors.not_found("run", run_id)
+    run, now, names, values = row
+    latest: dict[str, float] = dict(zip(names or [], values or [], strict=True))
+    places = await queue_positions(session) if run.state is RunState.PENDING else {}
+    return run.to_proto(now, latest_metrics=latest, queue_position=places.get(run.id, 0))
+
+
 async def show(session: AsyncSession, run: Run) -> run_pb2.Run:
     """Return a run with its latest metrics and its place in the queue."""
     return (await show_all(session, [run]))[0]
@@ -52,9 +83,7 @@ async def show_all(session: AsyncSession, runs: Sequence[Run]) -> list[run_pb2.R
     is_any_queued = any(run.state is RunState.PENDING for run in runs)
     places = await queue_positions(session) if is_any_queued else {}
     return [
-        run.to_proto(
-            now, latest_metrics=latest[run.id], queue_position=places.get(run.id, 0)
-        )
+        run.to_proto(now, latest_metrics=latest[run.id], queue_position=places.get(run.id, 0))
         for run in runs
     ]
 
@@ -63,9 +92,7 @@ async def _latest(
     session: AsyncSession, run_ids: Sequence[str]
 ) -> tuple[datetime, dict[str, dict[str, float]]]:
     """Return the database's time and the last value of every series of every run, in one query."""
-    columns = (func.clock_timestamp(), Run.id, MetricSeries.name, MetricSeries.last_value)
-    query = select(*columns).outerjoin_from(Run, MetricSeries, MetricSeries.run_id == Run.id)
-    rows = (await session.execute(query.where(Run.id.in_(run_ids)))).tuples().all()
+    rows = (await session.execute(_LATEST, {"run_ids": run_ids})).all()
     latest: dict[str, dict[str, float]] = {run_id: {} for run_id in run_ids}
     for _, run_id, name, value in rows:
         if name is not None:

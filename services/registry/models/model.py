@@ -17,6 +17,8 @@ from sqlalchemy import (
     Index,
     Text,
     UniqueConstraint,
+    Uuid,
+    bindparam,
     func,
     or_,
     select,
@@ -341,24 +343,28 @@ async def rollback_target(session: AsyncSession, model_id: str) -> Version:
     return target
 
 
+_ASKED = func.any(bindparam("model_ids", type_=ARRAY(Uuid(as_uuid=False))))
+_NEWEST = (
+    select(Version.model_id, func.max(Version.number))
+    .where(Version.model_id == _ASKED)
+    .group_by(Version.model_id)
+)
+_HEADS = select(Version).where(
+    Version.model_id == _ASKED,
+    or_(Version.tag == STABLE, tuple_(Version.model_id, Version.number).in_(_NEWEST)),
+)
+_ALIASES = select(Alias).where(Alias.model_id == _ASKED).order_by(Alias.name)
+
+
 async def describe(session: AsyncSession, models: Sequence[Model]) -> list[model_pb2.Model]:
     """Return the models with their stable and newest versions and aliases, in two queries."""
-    ids = [model.id for model in models]
-    newest = (
-        select(Version.model_id, func.max(Version.number))
-        .where(Version.model_id.in_(ids))
-        .group_by(Version.model_id)
-    )
-    heads = await session.scalars(
-        select(Version).where(
-            Version.model_id.in_(ids),
-            or_(Version.tag == STABLE, tuple_(Version.model_id, Version.number).in_(newest)),
-        )
-    )
-    aliases = await session.scalars(
-        select(Alias).where(Alias.model_id.in_(ids)).order_by(Alias.name)
-    )
-    all_heads, all_aliases = heads.all(), aliases.all()
+    # A model that never had a version has neither heads nor aliases.
+    ids = {"model_ids": [model.id for model in models if model.version_count]}
+    all_heads: Sequence[Version] = []
+    all_aliases: Sequence[Alias] = []
+    if ids["model_ids"]:
+        all_heads = (await session.scalars(_HEADS, ids)).all()
+        all_aliases = (await session.scalars(_ALIASES, ids)).all()
     return [
         model.to_proto(
             [head for head in all_heads if head.model_id == model.id],

@@ -72,7 +72,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         async with self._sessions.begin() as session:
             row.update(await _place(session, request))
             created = await session.scalar(
-                insert(Model).values(row).on_conflict_do_nothing().returning(Model.id)
+                insert(Model).values(row).on_conflict_do_nothing().returning(Model)
             )
             model = await _created(session, created, row)
             return (await describe(session, [model]))[0]
@@ -275,10 +275,10 @@ async def _place(session: AsyncSession, request: pb.CreateModelRequest) -> dict[
     return {"game_id": game_id, "map_id": map_id}
 
 
-async def _created(session: AsyncSession, created: str | None, row: dict[str, Any]) -> Model:
+async def _created(session: AsyncSession, created: Model | None, row: dict[str, Any]) -> Model:
     """Return the new model, or the one that an earlier call with this request id made."""
     if created:
-        return await session.get_one(Model, created)
+        return created
     if row["request_id"]:
         earlier = await session.scalar(
             select(Model).where(
