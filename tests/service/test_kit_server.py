@@ -191,6 +191,19 @@ async def test_health_answers_by_service_and_reflection_lists_them(
         assert "elodrome.accounts.v1.EdgeService" in listed
 
 
+async def test_reflection_is_off_unless_asked_for(environment: dict[str, Any]) -> None:
+    settings = EvaluatorProbe(**environment | {"reflection": False})
+    async with server.running(settings, lambda _: probe(answer_caller)) as running:
+        listing = reflection_pb2.ServerReflectionRequest(list_services="")
+        stub = reflection_pb2_grpc.ServerReflectionStub(running.channel)
+        call = stub.ServerReflectionInfo(iter([listing]))
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await call.read()
+        assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+        health = health_pb2_grpc.HealthStub(running.channel)
+        assert (await health.Check(health_pb2.HealthCheckRequest())).status
+
+
 async def test_a_failing_loop_is_started_again(environment: dict[str, Any]) -> None:
     starts = 0
 
