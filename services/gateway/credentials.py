@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import orjson
-from sqlalchemy import or_, select, update
+from sqlalchemy import Uuid, bindparam, func, or_, select, update
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from kit.auth import ANONYMOUS, LEEWAY_S, Principal
 from kit.db import server_now
@@ -63,6 +64,18 @@ class _Standing:
     role: str
     scopes: frozenset[str] = frozenset()
     id: str = ""
+
+
+_SIGN_INS = (
+    select(SignIn.id, SignIn.user_id, User.role)
+    .join(User, User.id == SignIn.user_id)
+    .where(
+        SignIn.id == func.any(bindparam("ids", type_=ARRAY(Uuid(as_uuid=False)))),
+        SignIn.revoke_time.is_(None),
+        SignIn.expire_time > server_now(),
+        User.is_active,
+    )
+)
 
 
 class Credentials:
@@ -190,18 +203,8 @@ class Credentials:
         return Identity(_principal(standing, row.sign_in_id), "ticket")
 
     async def _read_sign_ins(self, ids: list[str]) -> dict[str, _Standing]:
-        query = (
-            select(SignIn.id, SignIn.user_id, User.role)
-            .join(User, User.id == SignIn.user_id)
-            .where(
-                SignIn.id.in_(ids),
-                SignIn.revoke_time.is_(None),
-                SignIn.expire_time > server_now(),
-                User.is_active,
-            )
-        )
         async with self._sessions() as session:
-            rows = await session.execute(query)
+            rows = await session.execute(_SIGN_INS, {"ids": ids})
         return {row.id: _Standing(row.user_id, row.role) for row in rows}
 
     async def _read_keys(self, hashes: list[str]) -> dict[str, _Standing]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from elodrome.accounts.v1 import account_service_pb2
-from sqlalchemy import delete, select
+from sqlalchemy import bindparam, delete, select
 
 from kit import errors
 from kit.auth import Principal, Signer, principal
@@ -88,6 +88,13 @@ class Tokens:
         return "http-set-cookie", f"{name}={value}; Max-Age={ttl_s}; HttpOnly; {scope}{ending}"
 
 
+_CURRENT = (
+    select(User, SignIn)
+    .outerjoin_from(User, SignIn, SignIn.id == bindparam("sign_in_id"))
+    .where(User.id == bindparam("user_id"))
+)
+
+
 async def current_user(session: AsyncSession) -> User:
     """Return the account that calls.
 
@@ -95,14 +102,13 @@ async def current_user(session: AsyncSession) -> User:
     only what was true when it was signed.
     """
     caller = principal()
-    user = await session.get(User, caller.user_id)
-    if user is None or not user.is_active:
+    ids = {"user_id": caller.user_id, "sign_in_id": caller.session_id or None}
+    row = (await session.execute(_CURRENT, ids)).one_or_none()
+    if row is None or not row.User.is_active:
         raise signed_out()
-    if caller.session_id:
-        sign_in = await session.get(SignIn, caller.session_id)
-        if sign_in is None or sign_in.revoke_time is not None:
-            raise signed_out()
-    return user
+    if caller.session_id and (row.SignIn is None or row.SignIn.revoke_time is not None):
+        raise signed_out()
+    return row.User
 
 
 def signed_out() -> errors.RpcError:
