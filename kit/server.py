@@ -71,13 +71,15 @@ class Context:
     outbox_wake: asyncio.Event
     draining: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the service was told to end; long waits should end with it."""
-    _channels: dict[str, grpc.aio.Channel] = field(default_factory=dict)
+    _channels: dict[tuple[str, bool], grpc.aio.Channel] = field(default_factory=dict)
 
-    def channel(self, service: str) -> grpc.aio.Channel:
-        """Return the channel to a peer; always the same one."""
-        if service not in self._channels:
-            self._channels[service] = open_channel(self.settings.address_of(service))
-        return self._channels[service]
+    def channel(self, service: str, *, limits_calls: bool = True) -> grpc.aio.Channel:
+        """Return the channel to a peer, always the same one; `open_channel` says what it limits."""
+        key = service, limits_calls
+        if key not in self._channels:
+            address = self.settings.address_of(service)
+            self._channels[key] = open_channel(address, limits_calls=limits_calls)
+        return self._channels[key]
 
     def service_token(self, on_behalf_of: str = "") -> str:
         """Sign a token for one call: as this service, or for a user whose ownership then counts."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sqlalchemy import delete
@@ -101,7 +102,9 @@ def _edge(
     seal: Seal,
 ) -> Edge:
     settings: GatewaySettings = context.settings
-    backends = Backends(context.channel, credentials, seal)
+    # The edge names the deadline of every call itself.
+    channel = partial(context.channel, limits_calls=False)
+    backends = Backends(channel, credentials, seal)
     unary = Unary(
         settings=settings,
         routes=table,
