@@ -46,7 +46,8 @@ if TYPE_CHECKING:
 POOL_TIMEOUT_S = 2.5
 CONNECT_TIMEOUT_S = 2
 _PING_LIMIT_S = 1.5
-_BELIEVED_S = 0.5
+BELIEVED_S = 0.5
+"""How long after its last use a connection is taken for alive without asking it."""
 _USED = "used_at"
 _RECYCLE_S = 1800
 _BUSY = {"55P03": "lock_timeout", "57014": "statement_timeout"}
@@ -148,7 +149,7 @@ def open_engine(url: str, *, pool_size: int = 10) -> AsyncEngine:
 
 def _check(connection: AdaptedConnection, record: ConnectionPoolEntry, _proxy: object) -> None:
     """Let the pool replace a connection that no longer answers; one just used is believed."""
-    if time.monotonic() - record.info.get(_USED, -inf) < _BELIEVED_S:
+    if time.monotonic() - record.info.get(_USED, -inf) < BELIEVED_S:
         return
     try:
         connection.run_async(_answer)

@@ -17,7 +17,6 @@ from sqlalchemy import (
     BigInteger,
     Identity,
     Index,
-    bindparam,
     delete,
     event,
     func,
@@ -48,6 +47,11 @@ _LOCK = "SELECT pg_try_advisory_lock(hashtextextended('elodrome.outbox.' || curr
 WAKE = "outbox.wake"
 """Key in a session's `info` of the asyncio.Event that its commits set when they hold events."""
 
+_MARK = text("""
+UPDATE outbox SET sent_time = clock_timestamp(), stream_sequence = stored.number
+FROM unnest(CAST(:ids AS uuid[]), CAST(:numbers AS bigint[])) AS stored (id, number)
+WHERE outbox.id = stored.id
+""")
 _EMITTED = "outbox.emitted"
 
 log = structlog.get_logger("kit.outbox")
@@ -162,7 +166,7 @@ class Relay:
     async def _send_batch(self, connection: AsyncConnection) -> int:
         rows = await unsent(connection, _BATCH)
         oldest_event.set(rows[0].age_s if rows else 0)
-        sent: list[dict[str, object]] = []
+        sent: dict[str, int | None] = {}
         try:
             for row in rows:
                 failpoint.hit("outbox.before_publish")
@@ -170,7 +174,7 @@ class Relay:
                     row.subject, row.payload, event_id=row.id, request_id=row.request_id
                 )
                 failpoint.hit("outbox.after_publish")
-                sent.append({"row_id": row.id, "stored_as": sequence})
+                sent[row.id] = sequence
                 if sequence is not None:
                     await self._notice_loss(connection, sequence)
                     self._highest = sequence
@@ -210,13 +214,13 @@ async def unsent(connection: AsyncConnection, limit: int) -> Sequence[Any]:
     return rows.all()
 
 
-async def _mark_sent(connection: AsyncConnection, sent: list[dict[str, object]]) -> None:
-    await connection.execute(
-        update(OutboxEvent)
-        .where(OutboxEvent.id == bindparam("row_id"))
-        .values(sent_time=server_now(), stream_sequence=bindparam("stored_as")),
-        sent,
-    )
+async def _mark_sent(connection: AsyncConnection, sent: dict[str, int | None]) -> None:
+    """Note events as stored, with their numbers in the stream, in one statement.
+
+    Not one statement for each: psycopg answers a cancellation in the middle of that with an error
+    of its own.
+    """
+    await connection.execute(_MARK, {"ids": list(sent), "numbers": list(sent.values())})
 
 
 async def sweep(connection: AsyncConnection) -> None:

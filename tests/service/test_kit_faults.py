@@ -22,7 +22,7 @@ from sqlalchemy import text
 
 from deploy.laptop.broker import free_port
 from deploy.laptop.postgres import RunningPostgres, as_system_user, start_postgres, wait_ready
-from kit import channel, server
+from kit import channel, db, server
 from tests.service.kit_probe import EvaluatorProbe, RegistryProbe, probe, refusal
 from tests.service.kit_program import build_evaluator, build_registry, effects, program
 from tests.waiting import eventually, eventually_sync
@@ -224,8 +224,11 @@ async def test_a_killed_database_is_told_as_unavailable_and_healed(
 
 
 async def test_a_database_that_hangs_is_told_as_unavailable_within_five_seconds(
-    own_postgres: RunningPostgres, keys_dir: Path
+    own_postgres: RunningPostgres, keys_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # As if no connection had been used for a while.
+    monkeypatch.setattr(db, "BELIEVED_S", 0)
+
     def build(context: server.Context) -> server.Parts:
         async def ask() -> str:
             async with context.sessions() as session:

@@ -71,9 +71,9 @@ def test_every_service_replaced_under_load(new_stack: Callable[..., Stack]) -> N
     run_id = client.post("/runs", json={"type": "EXTERNAL", "name": "rolling"}).json()["id"]
     stop = threading.Event()
     with ThreadPoolExecutor(3) as threads:
-        reader = threads.submit(_read, own, run_id, stop)
-        writer = threads.submit(_log_steps, own, run_id, stop)
-        watcher = threads.submit(_watch, own, run_id)
+        reader = threads.submit(_read, own.admin(), run_id, stop)
+        writer = threads.submit(_log_steps, own.admin(), run_id, stop)
+        watcher = threads.submit(_watch, own.admin(), run_id)
         drained = [_replace(own, name) for name in SERVICES]
         stop.set()
         steps, reads = writer.result(), reader.result()
@@ -108,8 +108,7 @@ def _patient(client: httpx.Client, method: str, path: str, **body: Any) -> httpx
     return eventually_sync(attempt, within_s=30)
 
 
-def _read(stack: Stack, run_id: str, stop: threading.Event) -> int:
-    client = stack.admin()
+def _read(client: httpx.Client, run_id: str, stop: threading.Event) -> int:
     paths = ["/models", f"/runs/{run_id}", "/suites", "/users/me", "/sessions"]
     for count, path in enumerate(itertools.cycle(paths)):
         answer = _patient(client, "GET", path)
@@ -119,9 +118,8 @@ def _read(stack: Stack, run_id: str, stop: threading.Event) -> int:
     raise AssertionError
 
 
-def _log_steps(stack: Stack, run_id: str, stop: threading.Event) -> list[int]:
+def _log_steps(client: httpx.Client, run_id: str, stop: threading.Event) -> list[int]:
     """Log one point a step until told to stop; returns the steps."""
-    client = stack.admin()
     for step in itertools.count(1):
         body = {"step": step, "values": {"loss": 1 / step}}
         answer = _patient(client, "POST", f"/runs/{run_id}/metrics", json=body)
@@ -131,9 +129,8 @@ def _log_steps(stack: Stack, run_id: str, stop: threading.Event) -> list[int]:
     raise AssertionError
 
 
-def _watch(stack: Stack, run_id: str) -> list[int]:
+def _watch(client: httpx.Client, run_id: str) -> list[int]:
     """Follow the run to its end, resuming where the stream broke; returns every step in order."""
-    client = stack.admin()
     cursor, steps = "", []
     give_up = time.monotonic() + 240
     while time.monotonic() < give_up:
