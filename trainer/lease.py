@@ -65,12 +65,15 @@ class Lease:
         return self._request
 
     def progress(self, *, iteration: int, max_iterations: int, step: int, phase: str) -> None:
-        """Note the progress that the next heartbeat reports."""
+        """Note the progress that the next heartbeat reports; the first step is told now."""
         with self._lock:
+            is_first = self._report.step == 0 < step
             self._report.current_iteration = iteration
             self._report.max_iterations = max_iterations
             self._report.step = step
             self._report.phase = phase
+        if is_first:
+            self._due.set()
 
     def committed(self, checkpoint: run_pb2.CheckpointRef) -> None:
         """Tell of a checkpoint now, not with the next heartbeat."""
