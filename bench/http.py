@@ -14,18 +14,20 @@ class Connection:
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
+    port: int
     token: str = ""
 
     @classmethod
     async def open(cls, port: int, token: str = "") -> Connection:
         """Connect to the loopback interface."""
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 22)
-        return cls(reader, writer, token)
+        return cls(reader, writer, port, token)
 
     async def request(self, method: str, path: str, body: object = None) -> tuple[int, bytes]:
         """Send one request and return status and body."""
         payload = b"" if body is None else json.dumps(body).encode()
-        head = f"{method} {path} HTTP/1.1\r\nHost: bench\r\nContent-Length: {len(payload)}\r\n"
+        head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\n"
+        head += f"Content-Length: {len(payload)}\r\n"
         if payload:
             head += "Content-Type: application/json\r\n"
         if self.token:
