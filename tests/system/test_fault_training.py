@@ -101,9 +101,11 @@ def test_of_two_workers_of_one_job_only_the_newest_writes(
     twin = _twin(_worker(stack, run_id, client), stack)
     run = training.settled(client, run_id)
     assert run["state"] == "COMPLETED", run["last_error"]
-    assert twin.wait(60) in {0, FENCED}
     attempts = training.jobs(client, run_id)
-    assert {"outcome": "FENCED", "exit_code": FENCED}.items() <= attempts[0].items()
+    # The twin ended the job before the first worker noticed, or the first one was fenced and the
+    # next attempt took over from the twin.
+    ends = (attempts[0]["outcome"], twin.wait(60))
+    assert ends in {("COMPLETED", 0), ("FENCED", 0), ("FENCED", FENCED)}
     assert [job["state"] for job in attempts].count("SUCCEEDED") == 1
     assert training.result(client, run_id) == undisturbed
 
