@@ -70,16 +70,17 @@ def test_every_service_replaced_under_load(new_stack: Callable[..., Stack]) -> N
     client = own.admin()
     run_id = client.post("/runs", json={"type": "EXTERNAL", "name": "rolling"}).json()["id"]
     stop = threading.Event()
-    with ThreadPoolExecutor(3) as threads:
-        reader = threads.submit(_read, own.admin(), run_id, stop)
+    with ThreadPoolExecutor(5) as threads:
+        readers = [threads.submit(_read, own.admin(), run_id, stop) for _ in range(3)]
         writer = threads.submit(_log_steps, own.admin(), run_id, stop)
         watcher = threads.submit(_watch, own.admin(), run_id)
         drained = [_replace(own, name) for name in SERVICES]
         stop.set()
-        steps, reads = writer.result(), reader.result()
+        steps = writer.result()
+        reads = sum(reader.result() for reader in readers)
         assert _patient(client, "POST", f"/runs/{run_id}/finish", json={}).is_success
         seen = watcher.result(60)
-    assert reads >= 2 * len(SERVICES)
+    assert reads > 20
     assert len(steps) > 20
     assert seen == steps
     assert max(drained) < DRAIN_S
