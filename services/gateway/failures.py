@@ -32,6 +32,9 @@ STATUS = {
 }
 """HTTP status by gRPC status; every other is 500. The refusal's metadata may say otherwise."""
 
+# A server that ends drops the calls it has just accepted as cancelled; nobody here cancels one and
+# then looks at its status.
+_GONE = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
 _INTERNAL = 500
 _RANGE_NOT_SATISFIABLE = 416
 
@@ -80,7 +83,7 @@ def from_backend(error: grpc.aio.AioRpcError, backend: str) -> RpcError:
     refused = errors.from_call(error)
     if refused.reason != error.code().name:
         return refused
-    if refused.code is grpc.StatusCode.UNAVAILABLE:
+    if refused.code in _GONE:
         message = f"the {backend} service does not answer"
         return errors.unavailable(message, reason="SERVICE_UNAVAILABLE", service=backend)
     if refused.code is grpc.StatusCode.DEADLINE_EXCEEDED:
