@@ -65,10 +65,10 @@ class Surroundings:
     def from_environment(cls) -> Self:
         """Read the environment; raises ConfigError naming a missing variable."""
         return cls(
-            job_token=_variable("ELODROME_JOB_TOKEN"),
-            executor_address=_variable("ELODROME_EXECUTOR_ADDRESS"),
-            registry_address=_variable("ELODROME_REGISTRY_ADDRESS"),
-            work_dir=Path(_variable("ELODROME_WORK_DIR")),
+            job_token=variable("ELODROME_JOB_TOKEN"),
+            executor_address=variable("ELODROME_EXECUTOR_ADDRESS"),
+            registry_address=variable("ELODROME_REGISTRY_ADDRESS"),
+            work_dir=Path(variable("ELODROME_WORK_DIR")),
         )
 
 
@@ -112,6 +112,13 @@ class Retry:
         raise AssertionError("backoffs never end")
 
 
+def variable(name: str) -> str:
+    """Read what the executor said; raises ConfigError where it did not."""
+    if name not in os.environ:
+        raise ConfigError(name, "is not set")
+    return os.environ[name]
+
+
 @contextlib.contextmanager
 def channel(address: str) -> Iterator[grpc.Channel]:
     """Open a channel that finds its server again within two seconds of its return."""
@@ -136,15 +143,10 @@ def reason_of(error: grpc.RpcError) -> str:
     return ""
 
 
-def _variable(name: str) -> str:
-    if name not in os.environ:
-        raise ConfigError(name, "is not set")
-    return os.environ[name]
-
-
 def _failure(what: str, error: grpc.RpcError) -> Exception:
     reason = reason_of(error)
-    text = f"{what}: {error.code().name} {reason} {error.details()}"
+    answer = filter(None, (error.code().name, reason, error.details()))
+    text = f"{what}: {' '.join(answer)}"
     # A token that ran out belongs to a lease that ran out while the executor was away.
     if reason == "STALE_EPOCH" or error.code() is grpc.StatusCode.UNAUTHENTICATED:
         return FencedError(text)

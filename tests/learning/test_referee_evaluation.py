@@ -274,6 +274,25 @@ async def test_a_checkpoint_that_trained_among_the_suites_seeds_is_not_judged(
     await eventually(run_failed)
 
 
+async def test_an_evaluation_that_is_refused_is_told_on_the_run_after_its_retries(
+    platform: Platform,
+) -> None:
+    request = run_service_pb2.CreateRunRequest(
+        type=run_pb2.RUN_TYPE_EVALUATION, max_retries=1, retry_backoff_s=0.01
+    )
+    request.config.update({"evaluation_id": str(uuid.uuid4())})
+    created = await platform.runs.CreateRun(request, metadata=platform.user)
+
+    async def over() -> run_pb2.Run | None:
+        run = await platform.run(created.id)
+        return run if run.state == run_pb2.RUN_STATE_FAILED else None
+
+    failed = await eventually(over, within_s=60)
+    refusal = "attempt 2: claiming the evaluation: NOT_FOUND EVALUATION_NOT_FOUND"
+    assert failed.last_error.startswith(refusal)
+    assert failed.reason == "CRASH"
+
+
 async def test_cancel_ends_the_referee_and_its_run(platform: Platform) -> None:
     started = await platform.start(await platform.suite(2_000), agent="random")
     running = await platform.played(started.id, 1)

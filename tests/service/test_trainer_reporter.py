@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import sys
 import uuid
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -29,6 +32,7 @@ from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
 
     from elodrome.registry.v1.checkpoint_pb2 import Checkpoint
 
@@ -78,6 +82,7 @@ class Platform:
         settings = ExecutorSettings(**{**self.executor_values, "grpc_port": port})
         running = await self._executor.enter_async_context(server.running(settings, build_executor))
         settings.addresses["executor"] = running.address
+        self.addresses = settings.addresses
         self.worker_environment = settings.worker_environment
         self.port = running.port
         self.runs = run_service_pb2_grpc.RunServiceStub(running.channel)
@@ -242,3 +247,44 @@ async def test_a_run_that_does_not_fit_into_memory_says_so(platform: Platform) -
         (job,) = await platform.jobs(run.id)
     assert (job.outcome, job.exit_code) == (run_pb2.JOB_OUTCOME_OUT_OF_MEMORY, 70)
     assert "Unable to allocate" in failed.last_error
+
+
+async def test_a_call_that_is_refused_ends_the_run_after_its_retries_and_is_told(
+    platform: Platform,
+) -> None:
+    async with platform.running():
+        # A server that knows nothing of checkpoints.
+        platform.addresses["registry"] = platform.addresses["executor"]
+        run = await platform.create(SHORT, max_retries=1)
+        failed = await platform.reaches(run.id, run_pb2.RUN_STATE_FAILED)
+        jobs = await platform.jobs(run.id)
+    ends = [(job.outcome, job.exit_code) for job in jobs]
+    assert ends == [(run_pb2.JOB_OUTCOME_CRASH, 70)] * 2
+    assert failed.last_error.startswith("attempt 2: claiming the run: UNIMPLEMENTED")
+
+
+@pytest.mark.parametrize("program", ["trainer", "referee"])
+async def test_a_worker_that_is_refused_a_lease_says_so_in_one_line(
+    platform: Platform, tokens: Tokens, tmp_path: Path, program: str
+) -> None:
+    stranger = tokens.worker(run_id=str(uuid.uuid4()), job_id=str(uuid.uuid4()), epoch=0)
+    async with platform.running():
+        environment = {
+            **os.environ,
+            "ELODROME_EXECUTOR_ADDRESS": platform.addresses["executor"],
+            "ELODROME_REGISTRY_ADDRESS": platform.addresses["registry"],
+            "ELODROME_JOB_TOKEN": stranger[0][1].removeprefix("Bearer "),
+            "ELODROME_WORK_DIR": str(tmp_path),
+        }
+        worker = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            program,
+            env=environment,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        said, _ = await worker.communicate()
+    assert worker.returncode == 70
+    (line,) = said.decode().splitlines()
+    assert "refused: acquiring the lease: NOT_FOUND RUN_NOT_FOUND" in line
