@@ -19,6 +19,8 @@ _DAY_S = 24 * 3600
 _MAX_AGE_S = 7 * _DAY_S
 _DUPLICATE_WINDOW_S = 120
 _MAX_STREAM_BYTES = 1 << 30
+# How long a delivery that was lost holds up its stream. Consumers tell of progress every 3 s.
+_ACK_WAIT_S = 10
 
 
 async def create(url: str, *, user: str, password: str) -> None:
@@ -64,9 +66,12 @@ def _consumer_config(consumer: bus.Consumer) -> api.ConsumerConfig:
         durable_name=consumer.service,
         ack_policy=api.AckPolicy.EXPLICIT,
         deliver_policy=api.DeliverPolicy.ALL,
-        max_deliver=8,
-        ack_wait=30,
-        max_ack_pending=256,
+        # One under way at a time: events take effect in order, also after a lost delivery.
+        max_ack_pending=1,
+        ack_wait=_ACK_WAIT_S,
+        # The consumer gives an event up once it is a dead letter. A limit here would drop one
+        # without a trace when its last delivery is lost.
+        max_deliver=-1,
     )
 
 

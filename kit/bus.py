@@ -26,11 +26,12 @@ if TYPE_CHECKING:
     from nats.js import JetStreamContext
 
     from kit.db import Sessions
+    from kit.errors import RpcError
     from kit.inbox import Handler
     from kit.settings import ServiceSettings
 
 MAX_DELIVERIES = 8
-"""How often the consumers' configuration lets an event be delivered."""
+"""An event that failed this often is a dead letter."""
 
 _EVENT_ID = "Nats-Msg-Id"
 _REQUEST_ID = "X-Request-Id"
@@ -40,15 +41,22 @@ _PUBLISH_TIMEOUT_S = 5
 _FETCH_TIMEOUT_S = 5
 _HEARTBEAT_S = 1
 _MAX_SILENT_FETCHES = 3
-_PROGRESS_S = 10
-_HANDLER_LIMIT_S = 60
+# A third of what the bus waits for an acknowledgement, see deploy/streams.py.
+_PROGRESS_S = 3
+_HANDLER_LIMIT_S = 15
 _FORGET_S = 3600
-_RETRY_AFTER_S = (1, 5, 15, 30, 60, 120, 300)
+# A failing event holds up its stream, so that the pauses together stay below half a minute.
+_RETRY_AFTER_S = (1, 1, 2, 2, 5, 5, 10)
 
 log = structlog.get_logger("kit.bus")
 connected = Gauge("elodrome_bus_connected", "Whether the event bus is connected: 0 or 1")
 bus_errors = Counter("elodrome_bus_errors", "Errors the bus client reported", ["kind"])
 events_handled = Counter("elodrome_events", "Events consumed", ["event", "outcome"])
+event_deliveries = Gauge(
+    "elodrome_event_deliveries",
+    "How often the event at the head of a stream was delivered: 0 when none is, from 2 held up",
+    ["stream"],
+)
 
 
 class Bus:
@@ -192,12 +200,13 @@ async def _report(error: Exception) -> None:
 
 
 class Consumer:
-    """Applies the events of one stream, each once, through `handlers` by message class.
+    """Applies the events of one stream, each once and in order, through `handlers` by class.
 
     A handler is `async (session, event) -> None` and shares its transaction with the inbox row;
-    the event is acknowledged after the commit. A handler that raises is tried again after growing
-    pauses, eight times in all; then the event becomes a dead letter. Events without a handler are
-    acknowledged and dropped.
+    the event is acknowledged after the commit, and the bus holds back its successors until then.
+    A handler that raises, or takes longer than 15 s, is tried again after growing pauses, eight
+    times in all; then the event becomes a dead letter and the stream goes on. Events without a
+    handler are acknowledged and dropped.
     """
 
     def __init__(
@@ -240,43 +249,63 @@ class Consumer:
         if letter.event_name not in self.handlers:
             await message.ack()
             return
-        if _is_last(message):
-            # Written beforehand, because an event that kills the process leaves no time later.
-            await inbox.bury(sessions, letter, "the process ended while applying this event")
+        delivery = message.metadata.num_delivered
+        event_deliveries.labels(self.stream).set(delivery)
+        # Written beforehand, because an event that kills the process leaves no time later.
+        if delivery >= MAX_DELIVERIES and not await inbox.expect_death(sessions, letter):
+            await self._give_up(message, letter)
+            return
         try:
-            async with _in_progress(message), asyncio.timeout(_HANDLER_LIMIT_S):
+            async with _in_progress(message):
                 fresh = await self._apply(sessions, letter)
         except Exception as error:  # noqa: BLE001 - whatever a handler raises, the event is kept
             await self._fail(message, sessions, letter, error)
             return
         failpoint.hit("consumer.after_commit")
         await message.ack()
-        events_handled.labels(letter.event_name, "applied" if fresh else "repeated").inc()
+        self._settled(letter, "applied" if fresh else "repeated")
 
     async def _apply(self, sessions: Sessions, letter: Letter) -> bool:
         """Wait out a database that is away: that is no fault of the event and costs no delivery."""
         while True:
             try:
-                return await self.handlers.apply(sessions, letter, self.durable)
+                async with asyncio.timeout(_HANDLER_LIMIT_S):
+                    return await self.handlers.apply(sessions, letter, self.durable)
             except Exception as error:
-                problem = db.problem(error)
-                if problem is None or problem.reason != "DATABASE_UNAVAILABLE":
+                if not _is_away(db.problem(error)):
                     raise
-                log.warning("event_waits_for_database", subject=letter.subject)
+                log.warning("event_waits_for_database", stream=self.stream, subject=letter.subject)
                 await asyncio.sleep(1)
 
     async def _fail(
         self, message: Msg, sessions: Sessions, letter: Letter, error: Exception
     ) -> None:
         delivery = message.metadata.num_delivered
-        log.error("event_failed", subject=letter.subject, delivery=delivery, exc_info=error)
-        if _is_last(message):
+        if delivery >= MAX_DELIVERIES:
+            log.error("event_failed", subject=letter.subject, delivery=delivery, exc_info=error)
             await inbox.bury(sessions, letter, repr(error))
-            await message.term()
-            events_handled.labels(letter.event_name, "dead").inc()
+            await self._give_up(message, letter)
             return
-        await message.nak(delay=_RETRY_AFTER_S[min(delivery, len(_RETRY_AFTER_S)) - 1])
+        pause_s = _RETRY_AFTER_S[min(delivery, len(_RETRY_AFTER_S)) - 1]
+        log.error(
+            "event_failed",
+            subject=letter.subject,
+            delivery=delivery,
+            holds_up=self.stream,
+            retry_s=pause_s,
+            exc_info=error,
+        )
+        await message.nak(delay=pause_s)
         events_handled.labels(letter.event_name, "failed").inc()
+
+    async def _give_up(self, message: Msg, letter: Letter) -> None:
+        log.error("event_dead", subject=letter.subject, released=self.stream)
+        await message.term()
+        self._settled(letter, "dead")
+
+    def _settled(self, letter: Letter, outcome: str) -> None:
+        event_deliveries.labels(self.stream).set(0)
+        events_handled.labels(letter.event_name, outcome).inc()
 
 
 def _letter(message: Msg) -> Letter:
@@ -291,8 +320,13 @@ def _letter(message: Msg) -> Letter:
     )
 
 
-def _is_last(message: Msg) -> bool:
-    return message.metadata.num_delivered >= MAX_DELIVERIES
+def _is_away(problem: RpcError | None) -> bool:
+    """Say whether the database is gone, or somebody holds a lock on what the event needs."""
+    if problem is None:
+        return False
+    return (
+        problem.reason == "DATABASE_UNAVAILABLE" or problem.metadata.get("limit") == "lock_timeout"
+    )
 
 
 @asynccontextmanager

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from google.protobuf.message import Message
+    from sqlalchemy.dialects.postgresql import Insert
     from sqlalchemy.ext.asyncio import AsyncSession
 
     # Each takes the message that it is registered for.
@@ -101,18 +102,34 @@ class Handlers:
 
 async def bury(sessions: Sessions, letter: Letter, error: str) -> None:
     """Keep an event that could not be applied, with the latest reason."""
-    error = error.replace("\x00", "")[:_MAX_ERROR_CHARACTERS]
-    row = insert(DeadLetter).values(
+    row = _dead(letter, error)
+    async with sessions.begin() as session:
+        await session.execute(
+            row.on_conflict_do_update(
+                index_elements=["event_id"], set_={"error": row.excluded.error}
+            )
+        )
+
+
+async def expect_death(sessions: Sessions, letter: Letter) -> bool:
+    """Bury an event before its last attempt, which deletes the row if the event is applied.
+
+    Returns False for one that lies there already, so that its last attempt is over.
+    """
+    row = _dead(letter, "the process ended while applying this event")
+    async with sessions.begin() as session:
+        buried = await session.scalar(row.on_conflict_do_nothing().returning(DeadLetter.event_id))
+    return buried is not None
+
+
+def _dead(letter: Letter, error: str) -> Insert:
+    return insert(DeadLetter).values(
         event_id=letter.event_id,
         subject=letter.subject,
         payload=letter.payload,
         request_id=letter.request_id,
-        error=error,
+        error=error.replace("\x00", "")[:_MAX_ERROR_CHARACTERS],
     )
-    async with sessions.begin() as session:
-        await session.execute(
-            row.on_conflict_do_update(index_elements=["event_id"], set_={"error": error})
-        )
 
 
 async def forget_old(sessions: Sessions) -> None:

@@ -6,82 +6,22 @@ import asyncio
 import os
 import subprocess
 import sys
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 import pytest
 from elodrome.evaluator.v1.events_pb2 import EvaluationFinished, GateDecided
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
-from kit import auth, bus, db, log, server
-from kit.bus import Bus, BusUnavailableError, Consumer
+from kit import bus, db, log, server
+from kit.bus import Bus, BusUnavailableError
 from kit.inbox import DeadLetter, InboxEvent, Letter
 from kit.outbox import OutboxEvent, emit
 from kit.replay import replay
+from tests.service.kit_events import Environment, Recorder, count, decided, effects_of, pair
 from tests.service.kit_probe import EvaluatorProbe, RegistryProbe
-from tests.service.kit_program import Effect, effects, variables
+from tests.service.kit_program import effects, variables
 from tests.waiting import eventually
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from sqlalchemy.ext.asyncio import AsyncSession
-
-    from kit.db import Base, Sessions
-
-Environment = "Callable[[str], dict[str, Any]]"
-
-
-class Recorder:
-    """Handlers that write an effect, and fail as often as they are told to."""
-
-    def __init__(self) -> None:
-        self.failures: dict[str, int] = {}
-        self.seen: list[tuple[str, str, str]] = []
-
-    async def gate_decided(self, session: AsyncSession, event: GateDecided) -> None:
-        session.add(Effect(about=event.decision_id))
-        await session.flush()
-        if self.failures.get(event.decision_id, 0) > 0:
-            self.failures[event.decision_id] -= 1
-            raise RuntimeError("the models table is on fire")
-        self.seen.append((event.decision_id, auth.principal().subject, log.request_id.get()))
-
-    def consumer(self) -> Consumer:
-        return Consumer(
-            durable="registry", stream="EVALUATOR", handlers={GateDecided: self.gate_decided}
-        )
-
-
-@asynccontextmanager
-async def pair(
-    environment: Environment, recorder: Recorder
-) -> AsyncIterator[tuple[server.Context, server.Context]]:
-    """An emitting evaluator and a consuming registry."""
-    emitting = EvaluatorProbe(**environment("evaluator"))
-    consuming = RegistryProbe(**environment("registry"))
-    async with (
-        server.running(emitting, lambda _: server.Parts([])) as evaluator,
-        server.running(
-            consuming, lambda _: server.Parts([], consumers=[recorder.consumer()])
-        ) as registry,
-    ):
-        async with registry.context.engine.begin() as connection:
-            await connection.run_sync(Effect.__table__.create, checkfirst=True)
-        yield evaluator.context, registry.context
-
-
-async def decided(context: server.Context, *decision_ids: str) -> None:
-    async with context.sessions.begin() as session:
-        for decision_id in decision_ids:
-            emit(session, GateDecided(decision_id=decision_id), about=decision_id)
-
-
-async def count(sessions: Sessions, table: type[Base]) -> int:
-    async with sessions() as session:
-        return await session.scalar(select(func.count()).select_from(table)) or 0
 
 
 async def test_events_take_effect_once_in_order_under_the_request_that_caused_them(
@@ -92,8 +32,7 @@ async def test_events_take_effect_once_in_order_under_the_request_that_caused_th
         log.request_id.set("req-5")
         names = [f"d{number}" for number in range(20)]
         await decided(evaluator, *names)
-        await eventually(lambda: len(recorder.seen) == 20)
-        assert await effects(registry.sessions) == names
+        assert await effects_of(registry, events=20) == names
         assert recorder.seen[0] == ("d0", "registry", "req-5")
         assert await count(registry.sessions, InboxEvent) == 20
 
@@ -104,8 +43,7 @@ async def test_an_event_of_another_kind_is_left_alone(service_environment: Envir
         async with evaluator.sessions.begin() as session:
             emit(session, EvaluationFinished(), about="e1")
             emit(session, GateDecided(decision_id="d1"), about="d1")
-        await eventually(lambda: recorder.seen)
-        assert await effects(registry.sessions) == ["d1"]
+        assert await effects_of(registry, events=1) == ["d1"]
         assert await count(registry.sessions, InboxEvent) == 1
 
 
@@ -113,7 +51,7 @@ async def test_an_event_published_twice_has_one_effect(service_environment: Envi
     recorder = Recorder()
     async with pair(service_environment, recorder) as (evaluator, registry):
         await decided(evaluator, "d1")
-        await eventually(lambda: recorder.seen)
+        assert await effects_of(registry, events=1) == ["d1"]
         async with evaluator.sessions() as session:
             row = await session.scalar(select(OutboxEvent))
         # The stream recognises the id for two minutes; the inbox does so for eight days.
@@ -152,8 +90,7 @@ async def test_a_failing_event_is_tried_again_and_leaves_no_half_effect(
     recorder.failures["d1"] = 3
     async with pair(service_environment, recorder) as (evaluator, registry):
         await decided(evaluator, "d1")
-        await eventually(lambda: recorder.seen)
-        assert await effects(registry.sessions) == ["d1"]
+        assert await effects_of(registry, events=1) == ["d1"]
         assert await count(registry.sessions, DeadLetter) == 0
 
 
@@ -174,7 +111,7 @@ async def test_an_event_that_never_succeeds_becomes_a_dead_letter_and_is_replaye
 
         letter = await eventually(buried, within_s=15)
         assert letter.subject == "elodrome.evaluator.v1.GateDecided.bad"
-        assert await effects(registry.sessions) == ["good"]
+        assert await effects_of(registry, events=1) == ["good"]
 
         recorder.failures["bad"] = 1
         consumers = [recorder.consumer()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import closing
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
@@ -18,11 +19,12 @@ class Proxy:
     def __init__(self, target_port: int) -> None:
         self.port = 0
         self._target_port = target_port
-        self._loop = asyncio.new_event_loop()
+        self._loop: asyncio.AbstractEventLoop
         self._open = asyncio.Event()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._run(),))
         self._done = asyncio.Event()
+        self._ready = threading.Event()
+        # `asyncio.run` cancels and awaits the connections that are left, then closes the loop.
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -37,6 +39,7 @@ class Proxy:
     ) -> None:
         self._loop.call_soon_threadsafe(self._done.set)
         self._thread.join(10)
+        assert not self._thread.is_alive()
 
     def blackhole(self) -> None:
         """Let no byte through any more; connections stay open and new ones are accepted."""
@@ -47,24 +50,32 @@ class Proxy:
         self._loop.call_soon_threadsafe(self._open.set)
 
     async def _run(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self._open.set()
         server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         await self._done.wait()
         server.close()
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
-            task.cancel()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection("127.0.0.1", self._target_port)
+        with closing(writer):
+            try:
+                there, back = await asyncio.open_connection("127.0.0.1", self._target_port)
+            except ConnectionError:
+                return
+            with closing(back):
+                await self._forward((reader, back), (there, writer))
+
+    async def _forward(
+        self, *directions: tuple[asyncio.StreamReader, asyncio.StreamWriter]
+    ) -> None:
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._pump(reader, back))
-                tasks.create_task(self._pump(there, writer))
+                for source, target in directions:
+                    tasks.create_task(self._pump(source, target))
         except* ConnectionError:
-            back.close()
-            writer.close()
+            pass  # one end hung up, so the other is closed too
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(_PIECE_BYTES):
