@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from elodrome.executor.v1 import run_pb2
 
-from trainer import platform
+from trainer import failpoint, platform
 from trainer.config import ConfigError
 from trainer.lease import Lease
 from trainer.reporter import Request
@@ -47,6 +47,7 @@ class Attempt:
         self.credential = platform.Credential(surroundings.job_token)
         self._told_to_end = threading.Event()
         signal.signal(signal.SIGTERM, lambda *_: self._told_to_end.set())
+        failpoint.hit("before-lease")
         self.lease = Lease(executor, self.credential)
 
     def request(self) -> Request:

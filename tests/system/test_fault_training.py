@@ -7,9 +7,12 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import grpc
+import psutil
 import pytest
 from elodrome.executor.v1.metric_service_pb2 import AppendRequest
 from elodrome.executor.v1.metric_service_pb2_grpc import MetricServiceStub
@@ -22,10 +25,9 @@ from tests.tokens import Tokens
 from tests.waiting import eventually_sync
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import httpx
-    import psutil
 
     from tests.system.stack import Stack
 
@@ -92,22 +94,45 @@ def test_paused_worker_is_fenced_and_its_late_writes_are_refused(
 
 
 # F04
-def test_of_two_workers_of_one_job_only_the_newest_writes(
+def test_a_worker_whose_twin_takes_the_lease_ends_the_job_for_both(
     stack: Stack, undisturbed: dict[str, Any]
 ) -> None:
     client = stack.admin()
     run_id = training.start(client, max_retries=5)
-    training.reached(client, run_id, 100)
-    twin = _twin(_worker(stack, run_id, client), stack)
-    run = training.settled(client, run_id)
-    assert run["state"] == "COMPLETED", run["last_error"]
-    attempts = training.jobs(client, run_id)
-    # The twin ended the job before the first worker noticed, or the first one was fenced and the
-    # next attempt took over from the twin.
-    ends = (attempts[0]["outcome"], twin.wait(60))
-    assert ends in {("COMPLETED", 0), ("FENCED", 0), ("FENCED", FENCED)}
-    assert [job["state"] for job in attempts].count("SUCCEEDED") == 1
-    assert training.result(client, run_id) == undisturbed
+    # The twin commits nothing before the executor knows that the first one was fenced.
+    failpoint = "before-lease:stop,after-upload-before-commit:stop"
+    with _twin(stack, client, run_id, failpoint) as twin:
+        (doubled,) = training.jobs(client, run_id)
+        assert doubled["state"] == "RUNNING"
+        twin.send_signal(signal.SIGCONT)
+        eventually_sync(lambda: len(training.jobs(client, run_id)) == 2, 60)
+        _await_halt(twin)
+        twin.send_signal(signal.SIGCONT)
+        assert twin.wait(60) == FENCED
+    _check_only_the_newest_counted(stack, client, run_id, doubled, undisturbed)
+    fenced, done = training.jobs(client, run_id)
+    assert (fenced["state"], fenced["outcome"], fenced["exit_code"]) == ("LOST", "FENCED", FENCED)
+    assert done["state"] == "SUCCEEDED"
+
+
+# F04
+def test_a_twin_that_holds_the_lease_completes_the_job_and_the_first_worker_is_fenced(
+    stack: Stack, undisturbed: dict[str, Any]
+) -> None:
+    client = stack.admin()
+    run_id = training.start(client, max_retries=5)
+    with _twin(stack, client, run_id, "before-lease:stop") as twin:
+        (doubled,) = training.jobs(client, run_id)
+        assert doubled["state"] == "RUNNING"
+        # The first one notices nothing until the twin is done.
+        worker = _worker(stack, run_id, client)
+        worker.suspend()
+        twin.send_signal(signal.SIGCONT)
+        assert twin.wait(120) == 0
+        worker.resume()
+    _check_only_the_newest_counted(stack, client, run_id, doubled, undisturbed)
+    (done,) = training.jobs(client, run_id)
+    assert (done["state"], done["outcome"], done["exit_code"]) == ("SUCCEEDED", "COMPLETED", 0)
 
 
 # F06, F07
@@ -150,18 +175,84 @@ def _worker(stack: Stack, run_id: str, client: httpx.Client) -> psutil.Process:
     return next(one for one in stack.workers() if one.environ().get("ELODROME_JOB") == name)
 
 
-def _twin(worker: psutil.Process, stack: Stack) -> subprocess.Popen[bytes]:
-    """Start a second worker with the credentials of the first, in a directory of its own."""
+@contextmanager
+def _twin(
+    stack: Stack, client: httpx.Client, run_id: str, failpoint: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a second worker with the credentials of the first; hand it out once it has halted.
+
+    It starts early, so that the first one is still at work when it is ready.
+    """
+    training.reached(client, run_id, 20)
     place = stack.home / "twin"
     place.mkdir(exist_ok=True)
-    variables = {k: v for k, v in worker.environ().items() if k != "ELODROME_JOB"}
-    return subprocess.Popen(
+    variables = _worker(stack, run_id, client).environ()
+    del variables["ELODROME_JOB"]
+    twin = subprocess.Popen(
         [sys.executable, "-m", "trainer"],
         cwd=place,
-        env=variables | {"ELODROME_WORK_DIR": str(place)},
+        env=variables | {"ELODROME_WORK_DIR": str(place), "ELODROME_FAILPOINT": failpoint},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
+    try:
+        _await_halt(twin)
+        yield twin
+    finally:
+        twin.kill()
+        twin.wait()
+
+
+def _await_halt(process: subprocess.Popen[bytes]) -> None:
+    """Return once a process has stopped itself or ended."""
+    halted = {psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE}
+    seen = psutil.Process(process.pid)
+    eventually_sync(lambda: seen.status() in halted, 60)
+
+
+def _check_only_the_newest_counted(
+    stack: Stack,
+    client: httpx.Client,
+    run_id: str,
+    doubled: dict[str, Any],
+    undisturbed: dict[str, Any],
+) -> None:
+    """Check a run whose job, as it was when `doubled` was read, got a second worker."""
+    run = training.settled(client, run_id)
+    assert run["state"] == "COMPLETED", run["last_error"]
+    states = _states(client, run_id)
+    assert [state for state in states if state in training.SETTLED] == ["COMPLETED"]
+    eventually_sync(lambda: _told_fenced(client, run_id, doubled), 30)
+    for write in (_claim, _upload, _append):
+        assert _refusal(stack, doubled, write) == "STALE_EPOCH", write.__name__
+    epochs = _checkpoint_epochs(client, run_id)
+    assert epochs == sorted(epochs)
+    assert len(epochs) == len(undisturbed["digests"])
+    assert training.result(client, run_id) == undisturbed
+
+
+def _told_fenced(client: httpx.Client, run_id: str, job: dict[str, Any]) -> bool:
+    """Tell whether the worker that the executor started for a job has said that it was fenced."""
+    query = {"attempt": job["attempt"], "page_size": 200, "tail": True}
+    lines = client.get(f"/runs/{run_id}/logs", params=query).json()["items"]
+    return any("fenced: " in line["text"] for line in lines)
+
+
+def _states(client: httpx.Client, run_id: str) -> list[str]:
+    """Return every state in which a run that has settled was announced, in order."""
+    with client.stream("GET", f"/runs/{run_id}/watch") as answer:
+        lines = list(answer.iter_lines())
+    return [
+        json.loads(data.removeprefix("data: "))["state"]
+        for event, data in pairwise(lines)
+        if event == "event: state"
+    ]
+
+
+def _checkpoint_epochs(client: httpx.Client, run_id: str) -> list[int]:
+    """Return the epoch under which each checkpoint was written, in the order of the training."""
+    listed = client.get(f"/runs/{run_id}/checkpoints", params={"page_size": 200}).json()["items"]
+    return [one["epoch"] for one in sorted(listed, key=lambda one: one["iteration"])]
 
 
 def _refusal(stack: Stack, job: dict[str, Any], write: Callable[..., None]) -> str:
