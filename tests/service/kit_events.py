@@ -93,7 +93,8 @@ async def effects_of(context: server.Context, *, events: int) -> list[str]:
     async def committed() -> bool:
         return await count(context.sessions, InboxEvent) >= events
 
-    await eventually(committed)
+    # Longer than the bus waits before it repeats a delivery.
+    await eventually(committed, within_s=20)
     return await effects(context.sessions)
 
 
