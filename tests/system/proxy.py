@@ -22,6 +22,7 @@ class Proxy:
         self._loop: asyncio.AbstractEventLoop
         self._open = asyncio.Event()
         self._done = asyncio.Event()
+        self._connections: set[asyncio.Task[None]] = set()
         self._ready = threading.Event()
         # `asyncio.run` cancels and awaits the connections that are left, then closes the loop.
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
@@ -52,11 +53,17 @@ class Proxy:
     async def _run(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._open.set()
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         await self._done.wait()
         server.close()
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # The server's own tasks would complain about being cancelled.
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with closing(writer):
