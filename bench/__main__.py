@@ -50,13 +50,19 @@ def measure(names: tuple[str, ...]) -> list[report.Row]:
     if inside:
         with running(**SETTINGS) as install:
             for name in inside:
-                print(f"… {name}", flush=True)
+                rows.append(_announced(name))
                 rows += asyncio.run(importlib.import_module(f"bench.{name}").measure(install))
     for name in names:
         if name in WITHOUT_INSTALL:
-            print(f"… {name}", flush=True)
+            rows.append(_announced(name))
             rows += importlib.import_module(f"bench.{name}").measure()
     return rows
+
+
+def _announced(name: str) -> report.Row:
+    """Say what is measured next, and how fast the machine is just then."""
+    print(f"… {name}", flush=True)
+    return report.core_speed(f"before {name}")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import statistics
 import time
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
@@ -14,6 +15,9 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+_LOOPS = 1_000_000
+_SPEED_SAMPLES = 5
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,18 @@ class Row:
         if self.target is None:
             return None
         return self.measured >= self.target if self.more_is_better else self.measured <= self.target
+
+
+def core_speed(moment: str) -> Row:
+    """Time a plain loop: machines shared with others change their speed several times an hour."""
+    speeds = []
+    for _ in range(_SPEED_SAMPLES):
+        begin = time.perf_counter()
+        total = 0
+        for number_of_loop in range(_LOOPS):
+            total += number_of_loop
+        speeds.append(_LOOPS / (time.perf_counter() - begin) / 1e6)
+    return Row(f"speed of one core {moment}", statistics.median(speeds), "million loops/s")
 
 
 def show(rows: list[Row]) -> None:
