@@ -13,7 +13,7 @@ from sqlalchemy import func, literal, select, tuple_
 from kit import errors, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from google.protobuf.message import Message
     from sqlalchemy import Select
@@ -71,6 +71,18 @@ async def list_page(
         last = rows[size - 1][0]
         token = _encode(getattr(last, column.key), last.id, fingerprint)
     return [convert(row[0]) for row in rows[:size]], token, total or 0
+
+
+def order(text: str, columns: Sequence[str], *, default: str) -> tuple[str, bool]:
+    """Read an `order_by`; return the column's name and whether it descends.
+
+    Raises INVALID_ARGUMENT for anything but one of `columns`, alone or followed by " desc".
+    """
+    column, _, direction = (text or default).partition(" ")
+    if column not in columns or direction not in {"", "desc"}:
+        choices = ", ".join(columns)
+        raise errors.invalid_argument("order_by", f'must be one of {choices}, or with " desc"')
+    return column, direction == "desc"
 
 
 def page_size(value: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import uuid as uuids
+from datetime import UTC
 from typing import TYPE_CHECKING
 
 from google.protobuf.json_format import MessageToDict
@@ -12,10 +13,12 @@ from google.protobuf.json_format import MessageToDict
 from kit import errors
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from typing import Any
 
     from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
     from google.protobuf.struct_pb2 import Struct
+    from google.protobuf.timestamp_pb2 import Timestamp
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -97,6 +100,14 @@ def enum_value(value: int, field: str, enum: EnumTypeWrapper) -> int:
         names = ", ".join(item.name.removeprefix(prefix) for item in known.values() if item.number)
         raise errors.invalid_argument(field, f"must be one of {names}")
     return value
+
+
+def moment(value: Timestamp, field: str) -> datetime:
+    """Return a moment in UTC; the years 1 to 9999 exist."""
+    try:
+        return value.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
+        raise errors.invalid_argument(field, "must be a moment in the years 1 to 9999") from error
 
 
 def mapping(value: Struct, field: str, *, max_bytes: int = 65536) -> dict[str, Any]:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     Call = grpc.aio.ServicerContext
 
 _MAX_ERROR = 4000
+_ORDERS = ("create_time", "update_time", "priority", "step")
 _EVERYBODY = frozenset({"ADMIN", "OPERATOR"})
 
 
@@ -62,9 +63,16 @@ class RunServicer(run_service_pb2_grpc.RunServiceServicer):
         self, request: run_service_pb2.ListRunsRequest, _call: Call
     ) -> run_service_pb2.ListRunsResponse:
         """List the caller's runs; everybody's for administrators and operators."""
+        column, descending = page.order(request.order_by, _ORDERS, default="create_time desc")
         async with self._sessions() as session:
             runs, token, total = await page.list_page(
-                session, _listed(request), Run, request, convert=_same
+                session,
+                _listed(request),
+                Run,
+                request,
+                convert=_same,
+                by=getattr(Run, column),
+                descending=descending,
             )
             items = await show_all(session, runs)
         return run_service_pb2.ListRunsResponse(items=items, next_page_token=token, total=total)
@@ -239,6 +247,16 @@ def _listed(request: run_service_pb2.ListRunsRequest) -> Select[Any]:
     caller = principal()
     if not caller.roles & _EVERYBODY and (caller.user_id or caller.kind != "service"):
         query = query.where(Run.owner_id == caller.user_id)
+    for column, value in (
+        (Run.group, request.group),
+        (Run.game, request.game),
+        (Run.name, request.name),
+        (Run.owner_id, request.owner_id),
+        (Run.model_id, parse.optional_uuid(request.model_id, "model_id")),
+        (Run.map_id, parse.optional_uuid(request.map_id, "map_id")),
+    ):
+        if value:
+            query = query.where(column == value)
     if request.states:
         # Each once: a condition of a million names would keep the database busy for seconds.
         wanted = [
@@ -250,15 +268,15 @@ def _listed(request: run_service_pb2.ListRunsRequest) -> Select[Any]:
         query = query.where(Run.type == creation.read_type(request.type))
     if request.tags:
         query = query.where(Run.tags.contains(creation.read_tags(request.tags)))
-    if request.model_id:
-        query = query.where(Run.model_id == parse.uuid(request.model_id, "model_id"))
-    for column, value in (
-        (Run.group, request.group),
-        (Run.name, request.name),
-        (Run.owner_id, request.owner_id),
-    ):
-        if value:
-            query = query.where(column == value)
+    return _in_time(query, request)
+
+
+def _in_time(query: Select[Any], request: run_service_pb2.ListRunsRequest) -> Select[Any]:
+    if request.HasField("created_from"):
+        query = query.where(Run.create_time >= parse.moment(request.created_from, "created_from"))
+    if request.HasField("created_before"):
+        moment = parse.moment(request.created_before, "created_before")
+        query = query.where(Run.create_time < moment)
     return query
 
 

@@ -8,9 +8,8 @@ from elodrome.registry.v1 import checkpoint_pb2, checkpoint_service_pb2_grpc
 from elodrome.registry.v1 import checkpoint_service_pb2 as pb
 from sqlalchemy import or_, select
 
-from kit import errors, failpoint, parse
+from kit import errors, failpoint, page, parse
 from kit.auth import principal
-from kit.page import list_page
 from services.registry import access
 from services.registry.disposal import Disposal, lock_digest, release
 from services.registry.models.checkpoint import (
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
 
 _MAX_METRICS = 200
 _MAX_METRIC_NAME = 128
-_ORDERS = {"", "create_time", "create_time desc", "iteration", "iteration desc"}
+_ORDERS = ("create_time", "iteration")
 _IN_STATE: dict[int, ColumnElement[bool]] = {
     0: or_(Checkpoint.commit_time.is_not(None), Artifact.corrupt_reason != ""),
     PENDING: Checkpoint.commit_time.is_(None) & (Artifact.corrupt_reason == ""),
@@ -124,10 +123,8 @@ class CheckpointServicer(checkpoint_service_pb2_grpc.CheckpointServiceServicer):
     async def ListCheckpoints(
         self, request: pb.ListCheckpointsRequest, _context: grpc.aio.ServicerContext
     ) -> pb.ListCheckpointsResponse:
-        if request.order_by not in _ORDERS:
-            raise errors.invalid_argument(
-                "order_by", f"must be one of {', '.join(sorted(filter(None, _ORDERS)))}"
-            )
+        default = "iteration" if request.run_id else "create_time desc"
+        column, descending = page.order(request.order_by, _ORDERS, default=default)
         if request.state not in _IN_STATE:
             raise errors.invalid_argument("state", "must be one of PENDING, COMMITTED, CORRUPT")
         query = (
@@ -139,17 +136,15 @@ class CheckpointServicer(checkpoint_service_pb2_grpc.CheckpointServiceServicer):
             query = query.where(Checkpoint.run_id == parse.uuid(request.run_id, "run_id"))
         if request.best_only:
             query = query.where(Checkpoint.is_best)
-        order = request.order_by or ("iteration" if request.run_id else "create_time desc")
-        column, _, direction = order.partition(" ")
         async with self._sessions() as session:
-            items, token, total = await list_page(
+            items, token, total = await page.list_page(
                 session,
                 query,
                 Checkpoint,
                 request,
                 convert=Checkpoint.to_proto,
                 by=getattr(Checkpoint, column),
-                descending=direction == "desc",
+                descending=descending,
             )
         return pb.ListCheckpointsResponse(items=items, next_page_token=token, total=total)
 

@@ -56,7 +56,7 @@ class GetRunRequest(_message.Message):
     def __init__(self, id: _Optional[str] = ...) -> None: ...
 
 class ListRunsRequest(_message.Message):
-    __slots__ = ("page_size", "page_token", "states", "type", "tags", "group", "name", "model_id", "owner_id")
+    __slots__ = ("page_size", "page_token", "states", "type", "tags", "group", "name", "model_id", "owner_id", "game", "map_id", "created_from", "created_before", "order_by")
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     STATES_FIELD_NUMBER: _ClassVar[int]
@@ -66,6 +66,11 @@ class ListRunsRequest(_message.Message):
     NAME_FIELD_NUMBER: _ClassVar[int]
     MODEL_ID_FIELD_NUMBER: _ClassVar[int]
     OWNER_ID_FIELD_NUMBER: _ClassVar[int]
+    GAME_FIELD_NUMBER: _ClassVar[int]
+    MAP_ID_FIELD_NUMBER: _ClassVar[int]
+    CREATED_FROM_FIELD_NUMBER: _ClassVar[int]
+    CREATED_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    ORDER_BY_FIELD_NUMBER: _ClassVar[int]
     page_size: int
     page_token: str
     states: _containers.RepeatedScalarFieldContainer[_run_pb2.RunState]
@@ -75,7 +80,12 @@ class ListRunsRequest(_message.Message):
     name: str
     model_id: str
     owner_id: str
-    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., states: _Optional[_Iterable[_Union[_run_pb2.RunState, str]]] = ..., type: _Optional[_Union[_run_pb2.RunType, str]] = ..., tags: _Optional[_Iterable[str]] = ..., group: _Optional[str] = ..., name: _Optional[str] = ..., model_id: _Optional[str] = ..., owner_id: _Optional[str] = ...) -> None: ...
+    game: str
+    map_id: str
+    created_from: _timestamp_pb2.Timestamp
+    created_before: _timestamp_pb2.Timestamp
+    order_by: str
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., states: _Optional[_Iterable[_Union[_run_pb2.RunState, str]]] = ..., type: _Optional[_Union[_run_pb2.RunType, str]] = ..., tags: _Optional[_Iterable[str]] = ..., group: _Optional[str] = ..., name: _Optional[str] = ..., model_id: _Optional[str] = ..., owner_id: _Optional[str] = ..., game: _Optional[str] = ..., map_id: _Optional[str] = ..., created_from: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., created_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., order_by: _Optional[str] = ...) -> None: ...
 
 class ListRunsResponse(_message.Message):
     __slots__ = ("items", "next_page_token", "total")
