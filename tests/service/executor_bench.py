@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import grpc
+import pytest
 from elodrome.executor.v1 import (
     lease_service_pb2,
     lease_service_pb2_grpc,
@@ -25,14 +27,14 @@ from elodrome.executor.v1 import (
 from google.protobuf.json_format import ParseDict
 from google.protobuf.struct_pb2 import Struct
 
-from kit import server
+from kit import errors, server
 from services.executor.__main__ import build
 from services.executor.drivers.process import ProcessDriver
 from services.executor.settings import ExecutorSettings
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from tests.tokens import Metadata, Tokens
 
@@ -40,6 +42,13 @@ WORKER = Path(__file__).with_name("executor_worker.py")
 GENERATED = str(Path(__file__).parents[2] / "gen")
 NO_WORKER = ["/bin/sh", "-c", "sleep 600"]
 """A command that starts and never takes its lease, for tests that play the worker themselves."""
+
+
+async def refusal(call: Awaitable[object]) -> errors.RpcError:
+    """Return how a call is refused."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return errors.from_call(caught.value)
 
 
 class Bench:

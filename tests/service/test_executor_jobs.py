@@ -16,15 +16,14 @@ from elodrome.executor.v1 import (
     run_pb2,
 )
 
-from kit import errors
 from services.executor.drivers import processes
 from services.executor.drivers.driver import Launch, Phase
 from services.executor.drivers.process import ProcessDriver
-from tests.service.executor_bench import Bench, batch, running_executor
+from tests.service.executor_bench import Bench, batch, refusal, running_executor
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.tokens import Tokens
@@ -35,12 +34,6 @@ COMPLETED = run_pb2.RUN_STATE_COMPLETED
 FAILED = run_pb2.RUN_STATE_FAILED
 RUNNING = run_pb2.RUN_STATE_RUNNING
 STOPPED = run_pb2.RUN_STATE_STOPPED
-
-
-async def refusal(call: Awaitable[object]) -> errors.RpcError:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call
-    return errors.from_call(caught.value)
 
 
 async def outcomes(bench: Bench, run_id: str) -> list[str]:

@@ -17,12 +17,11 @@ from elodrome.executor.v1 import (
     training_service_pb2,
 )
 
-from kit import errors
-from tests.service.executor_bench import Bench, Leased, batch, running_executor
+from tests.service.executor_bench import Bench, Leased, batch, refusal, running_executor
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Callable
 
     from tests.tokens import Tokens
 
@@ -46,12 +45,6 @@ async def history(bench: Bench, run_id: str, **fields: Any) -> dict[str, dict[in
     return {
         series.name: dict(zip(series.steps, series.values, strict=True)) for series in answer.series
     }
-
-
-async def refusal(call: Awaitable[object]) -> errors.RpcError:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call
-    return errors.from_call(caught.value)
 
 
 async def test_batches_are_stored_once_however_often_they_are_sent(
