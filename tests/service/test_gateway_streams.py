@@ -295,3 +295,14 @@ async def test_an_upload_that_is_refused_early_or_too_large_is_answered(
         assert (early.status_code, early.json()["error"]["message"]) == (422, "refused early")
         large = await gateway.http.put(path, content=b"x" * 3_000_000, headers=ada.headers)
         assert (large.status_code, large.json()["error"]["reason"]) == (413, "TOO_LARGE")
+
+
+async def test_every_upload_that_is_refused_while_it_is_written_hears_why(
+    service_environment: Environment,
+) -> None:
+    async with scripted(service_environment, Script()) as (gateway, ada):
+        path = f"/api/v1/runs/{RUN}/checkpoints/{'0' * 64}"
+        for _ in range(10):
+            uploads = (gateway.http.put(path, content=FILE, headers=ada.headers) for _ in range(4))
+            answers = await asyncio.gather(*uploads)
+            assert {answer.json()["error"]["message"] for answer in answers} == {"refused early"}
