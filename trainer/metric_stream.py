@@ -59,12 +59,16 @@ class MetricStream:
             self._raise_failure()
             self._points.extend((name, step, value) for name, value in values.items())
 
-    def flush(self) -> None:
-        """Return once every point logged so far is durable; raises what prevents that."""
+    def flush(self, *, within_s: float = 5.0) -> None:
+        """Make the points logged so far durable; raises what prevents that.
+
+        Gives up after `within_s` seconds: while the executor is away, a checkpoint is worth more
+        than the latest points, which stay on their way.
+        """
         with self._changed:
             self._is_flushing = True
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._failure or not self._waiting())
+            self._changed.wait_for(lambda: self._failure or not self._waiting(), within_s)
             self._is_flushing = False
             self._raise_failure()
 

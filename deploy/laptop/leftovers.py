@@ -14,8 +14,6 @@ from deploy.laptop.process import Identity
 if TYPE_CHECKING:
     from pathlib import Path
 
-WORKERS = ("workers",)
-
 _FAST_SHUTDOWN = {"postgres": signal.SIGINT}
 _WORKER_GRACE_S = 20.0
 
@@ -39,12 +37,17 @@ def end(home: Path) -> list[str]:
 
 
 def end_workers(home: Path) -> None:
-    """Ask the workers of an install to save and stop, then kill what is left of them.
+    """Ask the workers of an install to save and stop, then kill what is left of them."""
+    ask_workers(home)
+    process.end(_working(home), first=signal.SIGKILL)
+
+
+def ask_workers(home: Path) -> None:
+    """Ask the workers of an install to save and stop; one that does not is killed in the end.
 
     Only a worker itself is asked: the games it plays have to live until it has saved.
     """
     process.end(workers(home), grace_s=_WORKER_GRACE_S)
-    process.end(_working(home), first=signal.SIGKILL)
 
 
 def workers(home: Path) -> list[Identity]:

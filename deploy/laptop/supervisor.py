@@ -24,10 +24,8 @@ _IDLE_EVERY_S = 5.0
 _SETUP_LIMIT_S = 120.0
 _AFTER_READY_LIMIT_S = 20.0  # nothing else is looked after meanwhile
 
-# People first, then the work, then the record of it: a worker that is asked to stop still
-# finds the registry for its last checkpoint.
-_STOP_ORDER = (("gateway",), ("executor",), leftovers.WORKERS, ("evaluator", "sessions"))
-_STOP_LAST = (("registry",), ("nats",), ("postgres",))
+# Once no work is under way and none begins.
+_STOP_LAST = (("evaluator", "sessions"), ("registry",), ("nats",), ("postgres",))
 
 
 class StoppedError(RuntimeError):
@@ -220,17 +218,27 @@ class Supervisor:
     # -- the end ----------------------------------------------------------------------------
 
     def _stop(self) -> None:
+        """People first, then the work, then the record of it.
+
+        A worker that is asked to stop still finds the executor for its last metrics and the
+        registry for its last checkpoint; the executor may begin the next attempt meanwhile, which
+        has nothing to save yet.
+        """
         self._note("stopping")
-        for group in (*_STOP_ORDER, *_STOP_LAST):
-            if group is leftovers.WORKERS:
-                leftovers.end_workers(self.install.home)
-                continue
-            members = [self.children[name] for name in group]
-            for child in members:
-                child.ask_to_stop()
-            for child in members:
-                child.await_stop()
+        self._stop_together("gateway")
+        leftovers.ask_workers(self.install.home)
+        self._stop_together("executor")
+        leftovers.end_workers(self.install.home)
+        for group in _STOP_LAST:
+            self._stop_together(*group)
         self._note("stopped")
+
+    def _stop_together(self, *names: str) -> None:
+        members = [self.children[name] for name in names]
+        for child in members:
+            child.ask_to_stop()
+        for child in members:
+            child.await_stop()
 
     # -- the record -------------------------------------------------------------------------
 

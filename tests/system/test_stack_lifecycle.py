@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import stat
@@ -82,7 +83,11 @@ def test_a_run_goes_on_after_down_and_up(new_stack: NewStack) -> None:
     assert ended["state"] == "COMPLETED", ended["last_error"]
     assert ended["is_resumed"]
     assert ended["steps_lost"] == 0  # the worker saved when it was asked to stop
-    training.history(admin, run_id)
+    (steps,) = [
+        one["steps"] for one in training.history(admin, run_id) if one["name"] == "steps_per_s"
+    ]
+    apart = {later - earlier for earlier, later in itertools.pairwise(steps)}
+    assert max(apart) == training.SMALL["metrics_interval"] * training.SMALL["games"]  # no gap
 
 
 def test_down_keeps_what_was_stored(new_stack: NewStack) -> None:
