@@ -17,7 +17,7 @@ _POLL_S = 0.02
 
 
 async def eventually(
-    condition: Callable[[], Result | Awaitable[Result]], within_s: float = 10.0
+    condition: Callable[[], Result | Awaitable[Result]], within_s: float = 30.0
 ) -> Result:
     """Return the first truthy answer of `condition`; fail with its last answer after `within_s`."""
     deadline = time.monotonic() + within_s
@@ -32,7 +32,7 @@ async def eventually(
         await asyncio.sleep(_POLL_S)
 
 
-def eventually_sync(condition: Callable[[], Result], within_s: float = 10.0) -> Result:
+def eventually_sync(condition: Callable[[], Result], within_s: float = 30.0) -> Result:
     """Do the same outside of an event loop."""
     deadline = time.monotonic() + within_s
     never = threading.Event()

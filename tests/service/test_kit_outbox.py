@@ -121,7 +121,7 @@ async def test_a_commit_wakes_the_relay_before_its_next_poll(
     async with relaying(engine, store) as sessions:
         for name in ("a", "b", "c"):
             await emitted(sessions, name)
-            await eventually(lambda name=name: name in store.about, within_s=5)
+            await eventually(lambda name=name: name in store.about, within_s=20)
 
 
 async def test_a_publish_without_an_answer_is_repeated_under_its_id(engine: AsyncEngine) -> None:

@@ -162,7 +162,7 @@ def test_engine_dies_with_a_killed_player() -> None:
     assert done.returncode == -signal.SIGKILL
     directory = done.stdout.strip()
 
-    eventually_sync(lambda: not engines_in(directory), within_s=10)
+    eventually_sync(lambda: not engines_in(directory))
 
 
 def engines_in(directory: str) -> list[str]:
