@@ -19,6 +19,9 @@ from tests.waiting import eventually_sync
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import httpx
+
+    from deploy.laptop.process import Identity
     from tests.system.stack import Stack
 
     NewStack = Callable[..., Stack]
@@ -69,27 +72,7 @@ def test_a_second_supervisor_is_told_who_holds_the_install(stack: Stack) -> None
     assert f"held by supervisor {stack.record.supervisor.pid}" in again.stdout
 
 
-def test_a_run_goes_on_after_down_and_up(new_stack: NewStack) -> None:
-    one = new_stack().start()
-    run_id = training.start(one.admin())
-    training.reached(one.admin(), run_id, training.SMALL["checkpoint_interval"] + 1)
-    assert len(one.workers()) == 1
-    one.stop()
-    assert one.workers() == []
-
-    admin = one.start().admin()
-    ended = training.settled(admin, run_id)
-    assert ended["state"] == "COMPLETED", ended["last_error"]
-    assert ended["is_resumed"]
-    assert ended["steps_lost"] == 0  # the worker saved when it was asked to stop
-    (steps,) = [
-        one["steps"] for one in training.history(admin, run_id) if one["name"] == "steps_per_s"
-    ]
-    apart = {later - earlier for earlier, later in itertools.pairwise(steps)}
-    assert max(apart) == training.SMALL["metrics_interval"] * training.SMALL["games"]  # no gap
-
-
-def test_down_keeps_what_was_stored(new_stack: NewStack) -> None:
+def test_down_keeps_what_was_stored_and_a_run_goes_on_after_up(new_stack: NewStack) -> None:
     one = new_stack()
     first = one.run("up")
     assert first.returncode == 0, first.stderr
@@ -97,15 +80,34 @@ def test_down_keeps_what_was_stored(new_stack: NewStack) -> None:
     assert view.install_bytes(one.home) < IDLE_LIMIT_BYTES  # before anybody uses it
     created = one.admin().post("/models", json={"name": "kept"})
     assert created.status_code == 201, created.text
+    run_id = training.start(one.admin())
+    training.reached(one.admin(), run_id, training.SMALL["checkpoint_interval"] + 1)
+    assert len(one.workers()) == 1
+
     assert one.run("down").returncode == 0
+    assert one.workers() == []
     assert not listens(one.install.ports["http"])
     assert one.run("status").returncode == 3
 
     second = one.run("up")
     assert second.returncode == 0, second.stderr
     assert one.install.admin_password not in second.stdout
-    kept = one.admin().get(f"/models/{created.json()['id']}")
-    assert kept.json()["name"] == "kept"
+    admin = one.admin()
+    assert admin.get(f"/models/{created.json()['id']}").json()["name"] == "kept"
+    check_nothing_is_missing(admin, run_id)
+
+
+def check_nothing_is_missing(admin: httpx.Client, run_id: str) -> None:
+    """Look at a run whose worker was asked to stop, and saved, before it was through."""
+    ended = training.settled(admin, run_id)
+    assert ended["state"] == "COMPLETED", ended["last_error"]
+    assert ended["is_resumed"]
+    assert ended["steps_lost"] == 0
+    (steps,) = [
+        one["steps"] for one in training.history(admin, run_id) if one["name"] == "steps_per_s"
+    ]
+    apart = {later - earlier for earlier, later in itertools.pairwise(steps)}
+    assert max(apart) == training.SMALL["metrics_interval"] * training.SMALL["games"]
 
 
 def test_two_installs_live_side_by_side(stack: Stack, new_stack: NewStack) -> None:
@@ -127,11 +129,11 @@ def test_a_taken_port_is_named_with_its_variable(stack: Stack, new_stack: NewSta
     assert "ELODROME_PORT_OFFSET" in blocked.stderr
 
 
-def test_up_takes_over_what_a_killed_supervisor_left(new_stack: NewStack) -> None:
+def test_what_a_killed_supervisor_left_is_taken_over_by_up_and_ended_by_down(
+    new_stack: NewStack,
+) -> None:
     one = new_stack().start()
-    left = {name: one.identity(name) for name in EVERYTHING}
-    os.kill(one.record.supervisor.pid, signal.SIGKILL)
-    eventually_sync(lambda: lock.holder(one.home) is None)
+    left = kill_supervisor(one)
     assert answers(one.install.ports["http"], "/readyz")  # the platform outlives its supervisor
     assert "GONE" in one.run("status").stdout
 
@@ -139,11 +141,14 @@ def test_up_takes_over_what_a_killed_supervisor_left(new_stack: NewStack) -> Non
     assert all(identity.process() is None for identity in left.values())
     assert {entry.state for entry in one.record.entries} == {State.READY}
 
+    left = kill_supervisor(one)
+    assert one.run("down").returncode == 0
+    assert all(identity.process() is None for identity in left.values())
 
-def test_down_ends_what_a_killed_supervisor_left(new_stack: NewStack) -> None:
-    one = new_stack().start()
+
+def kill_supervisor(one: Stack) -> dict[str, Identity]:
+    """Kill it with no chance to clean up; answers what it leaves behind, by name."""
     left = {name: one.identity(name) for name in EVERYTHING}
     os.kill(one.record.supervisor.pid, signal.SIGKILL)
     eventually_sync(lambda: lock.holder(one.home) is None)
-    assert one.run("down").returncode == 0
-    assert all(identity.process() is None for identity in left.values())
+    return left
