@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from games.doom.engine import pin_thread
+from games.stack import Stack
 from trainer.replay import CUT, ENDED, GOES_ON
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class VectorGame:
         self._seed_of: Callable[[int, int], int] = _no_seed
         self._episodes = [0] * count
         self.space = self._games[0].observation_space
+        self._stacks = [Stack(self.space) for _ in range(count)]
         self.action_count = self._games[0].action_count
 
     def restart(self, seed_of: Callable[[int, int], int]) -> Frame:
@@ -77,28 +79,36 @@ class VectorGame:
         self.close()
 
     def _restart(self) -> Frame:
-        return np.stack([self._new_episode(index) for index in range(len(self._games))])
+        for index in range(len(self._games)):
+            self._new_episode(index)
+        return self._observations()
 
-    def _new_episode(self, index: int) -> Frame:
+    def _observations(self) -> Frame:
+        return np.stack([stack.observation for stack in self._stacks])
+
+    def _new_episode(self, index: int) -> None:
         seed = self._seed_of(index, self._episodes[index])
         self._episodes[index] += 1
-        return self._games[index].new_episode(seed)
+        self._games[index].new_episode(seed, self._stacks[index].newest)
+        self._stacks[index].begin()
 
     def _step(self, actions: list[int]) -> Round:
         outcomes = [
-            game.make_action(action) for game, action in zip(self._games, actions, strict=True)
+            game.make_action(action, stack.newest)
+            for game, action, stack in zip(self._games, actions, self._stacks, strict=True)
         ]
         scores = {
             index: self._games[index].total_reward
             for index, outcome in enumerate(outcomes)
             if outcome.ended
         }
-        observations = [
-            self._new_episode(index) if outcome.observation is None else outcome.observation
-            for index, outcome in enumerate(outcomes)
-        ]
+        for index, stack in enumerate(self._stacks):
+            if outcomes[index].ended:
+                self._new_episode(index)
+            else:
+                stack.push()
         return Round(
-            observations=np.stack(observations),
+            observations=self._observations(),
             rewards=np.array([outcome.reward for outcome in outcomes], dtype=np.float32),
             ends=np.array([_end(outcome) for outcome in outcomes], dtype=np.uint8),
             scores=scores,

@@ -21,8 +21,13 @@ class ObservationOptions:
     frame_skip: int = 4
 
     @property
+    def buffers(self) -> tuple[str, ...]:
+        """The buffers shown beside the screen, in the order of their channels."""
+        return tuple(name for name in ("depth", "labels", "automap") if getattr(self, name))
+
+    @property
     def space(self) -> ObservationSpace:
         """The declared space of the observations these options lead to."""
         screen = 3 if self.color == "rgb" else 1
-        channels = screen + self.depth + self.labels + self.automap
+        channels = screen + len(self.buffers)
         return ObservationSpace(channels, self.history, self.height, self.width)
