@@ -21,7 +21,7 @@ from trainer.ring import CUT, ENDED, GOES_ON
 from trainer.seeds import acting_generator, training_seed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -213,10 +213,7 @@ class Actor:
         return np.array(rows, dtype=np.float32).reshape(len(rows), len(self._post.variables))
 
     def _variables_of(self, game: Game) -> list[float]:
-        if not self._post.variables:
-            return []
-        variables = game.variables
-        return [variables[name] * _VARIABLE_SCALE for name in self._post.variables]
+        return network_variables(self._post.variables, game.variables) if self._post.variables else []
 
 
 class _Evaluation:
@@ -268,6 +265,11 @@ class _Evaluation:
         self._stacks[index].begin()
         self._lengths[index] = 0
         self._state[index] = 0
+
+
+def network_variables(names: Sequence[str], variables: Mapping[str, float]) -> list[float]:
+    """Scale the named variables of a game as networks see them."""
+    return [variables[name] * _VARIABLE_SCALE for name in names]
 
 
 def _end(outcome: Outcome | None) -> int:

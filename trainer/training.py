@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from trainer.config import Config
     from trainer.players import Players
 
-Tensors = dict[str, "NDArray[np.generic]"]
+
 
 
 class Algorithm(Protocol):

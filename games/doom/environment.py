@@ -14,6 +14,7 @@ from games.doom.engine import write_launcher
 from games.doom.rewards import RewardWeights, Snapshot, events_between
 from games.doom.scenarios import SCENARIOS
 from games.doom.screen import engine_resolution, frame_writer
+from games.doom.variables import VARIABLES
 from games.interface import Outcome
 
 if TYPE_CHECKING:
@@ -22,14 +23,6 @@ if TYPE_CHECKING:
     from games.doom.observation import ObservationOptions
     from games.interface import Frame
 
-VARIABLES: tuple[str, ...] = (
-    *("HEALTH", "ARMOR", "SELECTED_WEAPON", "SELECTED_WEAPON_AMMO"),
-    *("KILLCOUNT", "DEATHCOUNT", "FRAGCOUNT", "ITEMCOUNT", "DAMAGECOUNT", "HITCOUNT"),
-    *("POSITION_X", "POSITION_Y", "POSITION_Z", "ANGLE"),
-    *("VELOCITY_X", "VELOCITY_Y", "VELOCITY_Z"),
-    *(f"AMMO{slot}" for slot in range(10)),
-    *(f"WEAPON{slot}" for slot in range(10)),
-)
 _ENGINE_VARIABLES = tuple((name, getattr(vizdoom.GameVariable, name)) for name in VARIABLES)
 
 
