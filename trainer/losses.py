@@ -65,8 +65,8 @@ def q_targets(choosing: Tensor, judging: Tensor, returns: Tensor, discounts: Ten
     """Compute R + g Q_judging(s', argmax_a Q_choosing(s', a)), S; no gradient passes.
 
     `choosing` and `judging` are [*S, A], values of the same states. Double DQN lets the network
-    choose and the target network judge (van Hasselt et al. 2016, equation 4); with the target
-    network for both, this is DQN (Mnih et al. 2015).
+    choose and the target network judge (van Hasselt et al. 2016); with the target network for
+    both, this is DQN (Mnih et al. 2015).
     """
     best = choosing.argmax(dim=-1, keepdim=True)
     return (returns + discounts * judging.gather(-1, best).squeeze(-1)).detach()
@@ -90,7 +90,7 @@ def huber_loss(
 
 
 def feature_loss(logits: Tensor, features: Tensor, valid: Tensor) -> Tensor:
-    """Compute the binary cross-entropy of game features (Lample & Chaplot 2017, section 3.3).
+    """Compute the binary cross-entropy of game features (Lample & Chaplot 2017).
 
     `logits` and `features`, 0 or 1, are [*S, F]; the mean goes over the features, too.
     """

@@ -31,7 +31,7 @@ GOES_ON, ENDED, CUT = 0, 1, 2
 def generalized_advantages(
     rewards: Floats, values: Floats, bootstrap: Floats, ends: Ends, *, gamma: float, lam: float
 ) -> tuple[Floats, Floats, Valid]:
-    """Compute GAE(gamma, lambda): equations 11, 12 and 16 of Schulman et al. (2016).
+    """Compute GAE(gamma, lambda): equation 16 of Schulman et al. (2016).
 
     `values` are V of the states seen, `bootstrap` [N] that of the state after the last row; it
     counts where the last row goes on. Answers the advantages, the returns A + V that values are
