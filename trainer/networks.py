@@ -7,6 +7,7 @@ plays treats both kinds alike. Its state is all zeros where an episode begins.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -63,6 +64,10 @@ class Torso(nn.Module):
         flat = height * width * shape.channels[-1]
         self.hidden = nn.Linear(flat + shape.variables, shape.hidden)
         self.core = nn.LSTMCell(shape.hidden, shape.hidden) if shape.recurrent else None
+        for layer in (*self.convolutions, self.hidden):
+            # Keeps what differs between frames alive through the rectified layers.
+            nn.init.orthogonal_(layer.weight, math.sqrt(2))
+            nn.init.zeros_(layer.bias)
         self.state_size = 2 * shape.hidden if shape.recurrent else 0
 
     def forward(self, seen: Seen, state: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import json
-import multiprocessing
 import os
 import signal
 import sys
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from games.doom.engine import pin_thread
 from trainer.actor import Actor, Post
+from trainer.forkserver import CONTEXT, prepare
 from trainer.weights import Weights
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 _PR_SET_PDEATHSIG = 1
 _START_TIMEOUT_S = 120.0
-_CONTEXT = multiprocessing.get_context("forkserver")
 
 
 class ActorError(RuntimeError):
@@ -48,15 +47,6 @@ class Casting:
     make_game: Callable[[], Game]
     variables: tuple[str, ...]
     behaviour: Behaviour
-
-
-def prepare() -> None:
-    """Begin to load what actors need, in a process that they will be forked from.
-
-    It takes seconds, so call it first of all; it returns at once.
-    """
-    _CONTEXT.set_forkserver_preload(["trainer.players"])
-    multiprocessing.forkserver.ensure_running()
 
 
 class Players:
@@ -145,8 +135,8 @@ class _Remote:
 
     def __init__(self, post: Post) -> None:
         self._number = post.number
-        self._connection, theirs = _CONTEXT.Pipe()
-        self._process: BaseProcess = _CONTEXT.Process(
+        self._connection, theirs = CONTEXT.Pipe()
+        self._process: BaseProcess = CONTEXT.Process(
             target=_live, args=(post, theirs, os.getpid()), name=f"actor-{post.number}", daemon=True
         )
         self._process.start()
