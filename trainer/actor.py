@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from games.interface import GameDiedError
 from games.stack import Stack
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from games.interface import Frame, Game, Outcome
+    from trainer.networks import Network
     from trainer.ring import Ring
     from trainer.weights import Weights
 
@@ -36,7 +37,7 @@ _VARIABLE_SCALE = 0.01
 class Behaviour(Protocol):
     """How an algorithm explores; it travels to the actors, so it holds plain values only."""
 
-    def network(self) -> nn.Module:
+    def network(self) -> Network:
         """Lay out the network; its weights come from the learner."""
         ...
 
@@ -213,11 +214,13 @@ class Actor:
         return np.array(rows, dtype=np.float32).reshape(len(rows), len(self._post.variables))
 
     def _variables_of(self, game: Game) -> list[float]:
-        return network_variables(self._post.variables, game.variables) if self._post.variables else []
+        return (
+            network_variables(self._post.variables, game.variables) if self._post.variables else []
+        )
 
 
 class _Evaluation:
-    """Greedy episodes on the games of an actor: game i of n plays seeds i, i + n, i + 2n, …"""
+    """Greedy episodes on the games of an actor: game i of n plays seeds i, i + n and so on."""
 
     def __init__(self, actor: Actor, seeds: Sequence[int]) -> None:
         self._actor = actor

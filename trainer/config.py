@@ -278,13 +278,13 @@ def parse(mapping: Mapping[str, object]) -> Config:
         owners = known[name].metadata["of"]
         if algorithm not in owners:
             raise ConfigError(name, f"is no setting of {algorithm}, only of {', '.join(owners)}")
-    defaults = {
+    values: dict[str, Any] = {
         name: entry.metadata["defaults"][algorithm]
         for name, entry in known.items()
         if algorithm in entry.metadata["defaults"]
     }
-    given = {name: _rule(known[name]).parse(name, value) for name, value in mapping.items()}
-    config = Config(**(defaults | given))
+    values |= {name: _rule(known[name]).parse(name, value) for name, value in mapping.items()}
+    config = Config(**values)
     _check_together(config)
     return _on_its_scenario(_on_its_map(config, given=set(mapping)))
 

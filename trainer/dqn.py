@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from trainer import checkpoint, losses
 from trainer.learning import Learner, arrays, means, tensors
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from trainer.config import Config
+    from trainer.networks import Network
     from trainer.ring import Ring
 
 
@@ -42,7 +43,7 @@ class GreedyBehaviour:
 
     shape: Shape
 
-    def network(self) -> nn.Module:
+    def network(self) -> Network:
         """Lay out the network."""
         return QNetwork(self.shape)
 

@@ -1,10 +1,10 @@
-"""The machinery of learning that no algorithm is about: device, precision, optimizer, checkpoint."""
+"""What learning needs and no algorithm is about: device, precision, optimizer, checkpoint."""
 
 from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,13 +21,16 @@ if TYPE_CHECKING:
 
     from trainer.checkpoint import Tensors
     from trainer.config import Config
-    from trainer.networks import Shape
+    from trainer.networks import Network, Shape
 
 
-class Learner:
+Learned = TypeVar("Learned", bound="Network")
+
+
+class Learner(Generic[Learned]):
     """One network and the optimizer that moves it, on the device that the config names."""
 
-    def __init__(self, config: Config, network: Callable[[], Any], shape: Shape) -> None:
+    def __init__(self, config: Config, network: Callable[[], Learned], shape: Shape) -> None:
         """Begin with weights drawn from the config's seed."""
         self.shape = shape
         self._config = config

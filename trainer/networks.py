@@ -8,19 +8,21 @@ plays treats both kinds alike. Its state is all zeros where an episode begins.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 # One thread is the fastest beside games that need the other cores, and it makes results the same
 # on machines of more or fewer cores.
 torch.set_num_threads(1)
+
+Built = TypeVar("Built", bound=nn.Module)
 
 _KERNELS = ((8, 4), (4, 2), (3, 2))
 
@@ -45,29 +47,39 @@ class Seen(NamedTuple):
     variables: Tensor
 
 
+class PixelConvolution(nn.Conv2d):
+    """A convolution of pixels from 0 to 255, as if they went from 0 to 1."""
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Scale the few weights instead of the many pixels."""
+        return functional.conv2d(pixels, self.weight / 255, self.bias, self.stride)
+
+
 class Torso(nn.Module):
     """Convolutions over the stacked frames, a hidden layer, and a recurrent core if asked for."""
 
     def __init__(self, shape: Shape) -> None:
         """Lay out the layers; raises ValueError where the frames are too small for them."""
         super().__init__()
-        sizes = (shape.frames[0], *shape.channels)
-        self.convolutions = nn.ModuleList(
-            nn.Conv2d(before, after, kernel_size=kernel, stride=stride)
-            for before, after, (kernel, stride) in zip(sizes[:-1], sizes[1:], _KERNELS, strict=False)
-        )
-        height, width = shape.frames[1:]
-        for kernel, stride in _KERNELS[: len(shape.channels)]:
+        layers: list[nn.Conv2d] = []
+        before, height, width = shape.frames
+        for after, (kernel, stride) in zip(shape.channels, _KERNELS, strict=False):
+            convolution = nn.Conv2d if layers else PixelConvolution
+            layers.append(convolution(before, after, kernel, stride))
             height, width = (height - kernel) // stride + 1, (width - kernel) // stride + 1
+            before = after
         if min(height, width) < 1:
             raise ValueError(f"frames of {shape.frames[1:]} are too small for {shape.channels}")
         flat = height * width * shape.channels[-1]
         self.hidden = nn.Linear(flat + shape.variables, shape.hidden)
         self.core = nn.LSTMCell(shape.hidden, shape.hidden) if shape.recurrent else None
-        for layer in (*self.convolutions, self.hidden):
+        self.convolutions = nn.Sequential(
+            *(step for one in layers for step in (one, nn.ReLU(True)))
+        )
+        for layer in (*layers, self.hidden):
             # Keeps what differs between frames alive through the rectified layers.
             nn.init.orthogonal_(layer.weight, math.sqrt(2))
-            nn.init.zeros_(layer.bias)
+            nn.init.constant_(layer.get_parameter("bias"), 0)
         self.state_size = 2 * shape.hidden if shape.recurrent else 0
 
     def forward(self, seen: Seen, state: Tensor) -> tuple[Tensor, Tensor]:
@@ -99,18 +111,24 @@ class Torso(nn.Module):
     def _see(self, seen: Seen) -> Tensor:
         # Channels last halves the time of a training pass on a CPU at these sizes.
         pixels = seen.frames.to(memory_format=torch.channels_last).float()
-        first, *others = self.convolutions
-        # Scaling the few weights of the first layer scales the many pixels.
-        answer = functional.conv2d(pixels, first.weight / 255, first.bias, first.stride).relu_()
-        for convolution in others:
-            answer = convolution(answer).relu_()
-        flat = answer.flatten(1)
+        flat = self.convolutions(pixels).flatten(1)
         if seen.variables.shape[1]:
             flat = torch.cat((flat, seen.variables), dim=1)
         return self.hidden(flat).relu_()
 
 
-class QNetwork(nn.Module):
+class Network(nn.Module):
+    """What players and learners know of a network: a torso, and heads that read its hidden layer.
+
+    Called with observations and a state it answers what an action is worth, [B, A], perhaps more,
+    and the next state last.
+    """
+
+    torso: Torso
+    features: nn.Linear | None
+
+
+class QNetwork(Network):
     """Values of actions, by default with a dueling head (Wang et al., 2016).
 
     Values of a state and advantages of its actions are estimated apart: most decisions change
@@ -138,7 +156,7 @@ class QNetwork(nn.Module):
         return self.value(hidden) + advantage - advantage.mean(dim=1, keepdim=True)
 
 
-class ActorCritic(nn.Module):
+class ActorCritic(Network):
     """Preferences of actions and the value of the state, from one torso."""
 
     def __init__(self, shape: Shape) -> None:
@@ -159,7 +177,7 @@ class ActorCritic(nn.Module):
         return self.preferences(hidden), self.value(hidden).squeeze(1), state
 
 
-def build(network: Callable[[], nn.Module], *, seed: int) -> nn.Module:
+def build(network: Callable[[], Built], *, seed: int) -> Built:
     """Build a network with weights drawn from `seed`, leaving torch's global generator alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -167,22 +185,21 @@ def build(network: Callable[[], nn.Module], *, seed: int) -> nn.Module:
     return nn.utils.convert_conv2d_weight_memory_format(built, torch.channels_last)
 
 
-def describe(network: nn.Module, shape: Shape, **options: object) -> dict[str, object]:
+def describe(network: Network, shape: Shape, **options: object) -> dict[str, Any]:
     """Say in JSON what `rebuild` needs to lay the same layers out again."""
     arguments = {**asdict(shape), "channels": list(shape.channels), "frames": list(shape.frames)}
     return {"name": type(network).__name__, "arguments": {**arguments, **options}}
 
 
-def rebuild(description: dict[str, object]) -> nn.Module:
+def rebuild(description: Mapping[str, Any]) -> Network:
     """Lay out the network that was described; raises KeyError, TypeError or ValueError if odd."""
-    arguments = dict(description["arguments"])  # type: ignore[call-overload]
-    names = {"frames", "action_count", "variables", "features", "channels", "hidden", "recurrent"}
-    sizes = {name: arguments.pop(name) for name in names}
+    options = dict(description["arguments"])
+    sizes = {entry.name: options.pop(entry.name) for entry in fields(Shape)}
     sizes |= {"frames": tuple(sizes["frames"]), "channels": tuple(sizes["channels"])}
-    return NETWORKS[str(description["name"])](Shape(**sizes), **arguments)
+    return NETWORKS[description["name"]](Shape(**sizes), **options)
 
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {
+NETWORKS: dict[str, Callable[..., Network]] = {
     "QNetwork": QNetwork,
     "ActorCritic": ActorCritic,
 }

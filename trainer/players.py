@@ -5,13 +5,13 @@ Messages are a few bytes a window; everything else passes through shared memory.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
 import signal
-import sys
-import traceback
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self
 
 from games.doom.engine import pin_thread
@@ -24,10 +24,9 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from multiprocessing.process import BaseProcess
 
-    from torch import nn
-
     from games.interface import Game
     from trainer.actor import Behaviour, Episode
+    from trainer.networks import Network
     from trainer.ring import Ring
 
 _PR_SET_PDEATHSIG = 1
@@ -52,7 +51,7 @@ class Casting:
 class Players:
     """All actors; one window, or one evaluation, is under way at a time."""
 
-    def __init__(self, casting: Casting, ring: Ring, network: nn.Module) -> None:
+    def __init__(self, casting: Casting, ring: Ring, network: Network) -> None:
         """Start the actors and their games; raises ActorError where one cannot start.
 
         `network` says which weights the actors play with, once they are published.
@@ -77,12 +76,12 @@ class Players:
                     weights=self._weights,
                 )
             )
-            for number, (first, last) in enumerate(zip(bounds[:-1], bounds[1:], strict=True))
+            for number, (first, last) in enumerate(pairwise(bounds))
         ]
         self.crashes = 0
         self._answers(_START_TIMEOUT_S)
 
-    def publish(self, network: nn.Module) -> None:
+    def publish(self, network: Network) -> None:
         """Let the next window be played with the weights of `network`."""
         self._weights.publish(network)
 
@@ -179,21 +178,13 @@ def _live(post: Post, connection: Connection, learner: int) -> None:
         signal.signal(number, signal.SIG_IGN)
     pin_thread(learner + post.number)
     try:
-        actor = Actor(post)
-    except BaseException as error:
-        traceback.print_exc()
-        connection.send_bytes(json.dumps({"error": repr(error)}).encode())
-        raise
-    try:
-        _serve(actor, connection)
+        with contextlib.closing(Actor(post)) as actor:
+            _serve(actor, connection)
     except (EOFError, ConnectionError):
         return
-    except BaseException as error:
-        traceback.print_exc()
+    except Exception as error:
         connection.send_bytes(json.dumps({"error": repr(error)}).encode())
-        sys.exit(1)
-    finally:
-        actor.close()
+        raise
 
 
 def _serve(actor: Actor, connection: Connection) -> None:

@@ -15,16 +15,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from torch import nn
-
     from games.interface import Frame
     from trainer.checkpoint import Manifest
+    from trainer.networks import Network
 
 
 class Policy:
     """One network that plays and explores nothing; `begin` tells it of a new episode."""
 
-    def __init__(self, manifest: Manifest, network: nn.Module) -> None:
+    def __init__(self, manifest: Manifest, network: Network) -> None:
         """Play with the weights that `network` has."""
         self.manifest = manifest
         self.network = network.eval()

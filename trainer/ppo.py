@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from trainer import losses
 from trainer.learning import Learner, means
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from trainer.config import Config
+    from trainer.networks import Network
     from trainer.ring import Ring
 
 # What a window needs besides itself: the frames before it, and the one that is being played.
@@ -40,7 +41,7 @@ class PPOBehaviour:
 
     shape: Shape
 
-    def network(self) -> nn.Module:
+    def network(self) -> Network:
         """Lay out the network."""
         return ActorCritic(self.shape)
 
@@ -50,7 +51,7 @@ class PPOBehaviour:
         generator: np.random.Generator,
         exploration: float,  # noqa: ARG002 - the policy is random enough
     ) -> tuple[NDArray[np.int64], dict[str, NDArray[Any]]]:
-        """Draw an action for each game; answers how likely it was, and how good the state looked."""
+        """Draw an action for each game; notes how likely it was, and how good the state looked."""
         log_probs = outputs[0].log_softmax(dim=1).numpy()
         # The largest of preferences plus Gumbel noise is a draw from their softmax.
         actions = (log_probs + generator.gumbel(size=log_probs.shape)).argmax(axis=1)

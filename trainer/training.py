@@ -27,20 +27,20 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
-    from torch import nn
-
     from trainer.actor import Episode
+    from trainer.checkpoint import Tensors
     from trainer.config import Config
+    from trainer.networks import Network
     from trainer.players import Players
-
-
 
 
 class Algorithm(Protocol):
     """What an algorithm has to know and to do."""
 
-    network: nn.Module
+    @property
+    def network(self) -> Network:
+        """What learns, and what the actors play with."""
+        ...
 
     def exploration(self, step: int) -> float:
         """Say how much to explore from `step` on, as the algorithm's behaviour understands it."""

@@ -10,25 +10,25 @@ from torch import Tensor
 from trainer.shared import Column, SharedArrays
 
 if TYPE_CHECKING:
-    from torch import nn
+    from trainer.networks import Network
 
 
 class Weights:
     """A copy of a network's parameters; its owner writes while nobody plays."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: Network) -> None:
         """Reserve room for the parameters of `network`."""
         sizes = {name: tensor.numel() for name, tensor in network.named_parameters()}
         self._arrays = SharedArrays(
             {name: Column((size,), "float32") for name, size in sizes.items()}
         )
 
-    def publish(self, network: nn.Module) -> None:
+    def publish(self, network: Network) -> None:
         """Copy the parameters of `network`, wherever they are."""
         for name, parameter in network.named_parameters():
             self._view(name, parameter).copy_(parameter.detach())
 
-    def lend(self, network: nn.Module) -> None:
+    def lend(self, network: Network) -> None:
         """Let `network` play with the shared parameters instead of its own."""
         for name, parameter in network.named_parameters():
             parameter.data = self._view(name, parameter)
