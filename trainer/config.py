@@ -319,11 +319,14 @@ def _check_replay(config: Config) -> None:
         raise ConfigError("network_type", f"must be feed_forward for {config.algorithm}")
     if config.stop_decay <= config.start_decay:
         raise ConfigError("stop_decay", "must be greater than start_decay")
-    if config.learning_starts > config.replay_capacity:
-        raise ConfigError("learning_starts", "must not exceed replay_capacity")
-    needed = 2 * config.steps_per_iteration + config.games * (config.n_step + config.history)
-    if config.replay_capacity < needed:
-        raise ConfigError("replay_capacity", f"must be at least {needed} with these windows")
+    window, frames = config.steps_per_iteration, config.games * config.history
+    least = config.games * (config.n_step + 1)
+    # Whole windows make up the replay, and the one being played is not drawn from.
+    held = config.replay_capacity // window * window - window - frames
+    if held < least:
+        raise ConfigError("replay_capacity", f"must be at least {2 * window + frames + least}")
+    if not least <= config.learning_starts <= held:
+        raise ConfigError("learning_starts", f"must be from {least} to {held}")
 
 
 def _on_its_scenario(config: Config) -> Config:
