@@ -1,9 +1,10 @@
-"""The Doom that a training run asks for."""
+"""The games that a training run may ask for, by the name that a config knows them by."""
 
 from __future__ import annotations
 
-from dataclasses import fields
-from typing import TYPE_CHECKING
+import functools
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any
 
 from games.doom.actions import parse_actions
 from games.doom.environment import DoomGame
@@ -12,14 +13,51 @@ from games.doom.rewards import RewardWeights
 from games.doom.scenarios import SCENARIOS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from games.interface import Game, ObservationSpace
     from trainer.config import Config
 
 
-def new_game(config: Config) -> DoomGame:
-    """Start one game, ready for its first episode."""
+@dataclass(frozen=True)
+class GameSetup:
+    """A game as a config asks for it, and what its players are shown and may do.
+
+    `start` starts one, ready for its first episode; it travels to the processes that play. Where a
+    game leaves a choice, `action_combinations` and `observation` say what a player was trained on.
+    """
+
+    start: Callable[[], Game]
+    space: ObservationSpace
+    action_count: int
+    feature_count: int = 0
+    action_combinations: str = ""
+    observation: Mapping[str, Any] = field(default_factory=dict)
+
+
+def game_setup(config: Config) -> GameSetup:
+    """Look up the game of a config."""
+    return GAMES[config.game](config)
+
+
+def _doom(config: Config) -> GameSetup:
+    names = [entry.name for entry in fields(ObservationOptions)]
+    options = ObservationOptions(**{name: getattr(config, name) for name in names})
+    grammar = config.action_combinations or SCENARIOS[config.scenario].action_combinations
+    return GameSetup(
+        start=functools.partial(_start_doom, config, options),
+        space=options.space,
+        action_count=len(parse_actions(grammar)),
+        feature_count=2,
+        action_combinations=grammar,
+        observation=asdict(options),
+    )
+
+
+def _start_doom(config: Config, options: ObservationOptions) -> DoomGame:
     game = DoomGame(
         config.scenario,
-        observation_options(config),
+        options,
         action_combinations=config.action_combinations,
         reward_weights=RewardWeights(**config.reward_weights),
     )
@@ -27,17 +65,4 @@ def new_game(config: Config) -> DoomGame:
     return game
 
 
-def observation_options(config: Config) -> ObservationOptions:
-    """Pick out of a config what the player sees."""
-    names = [entry.name for entry in fields(ObservationOptions)]
-    return ObservationOptions(**{name: getattr(config, name) for name in names})
-
-
-def action_combinations(config: Config) -> str:
-    """Name the action grammar, which is the scenario's own unless the config has one."""
-    return config.action_combinations or SCENARIOS[config.scenario].action_combinations
-
-
-def action_count(config: Config) -> int:
-    """Count the actions of the grammar."""
-    return len(parse_actions(action_combinations(config)))
+GAMES: Mapping[str, Callable[[Config], GameSetup]] = {"doom": _doom}
