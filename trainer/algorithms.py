@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trainer import dqn, ppo
+from trainer import dqn, ppo, q_learning
 from trainer.games import GameSetup, game_setup
 from trainer.networks import Shape
 from trainer.players import Casting, Players
@@ -27,15 +27,17 @@ if TYPE_CHECKING:
 class Recipe:
     """What is particular to an algorithm: how it explores, what it keeps, how it learns."""
 
-    behaviour: Callable[[Shape], Behaviour]
+    behaviour: Callable[[Config, Shape], Behaviour]
     learner: Callable[[Config, Shape, Ring], Algorithm]
     windows: Callable[[Config], int]
     columns: Mapping[str, Column]
 
 
 RECIPES = {
-    "PPO": Recipe(ppo.PPOBehaviour, ppo.PPO, lambda _: ppo.WINDOWS, ppo.COLUMNS),
-    "DQN": Recipe(dqn.GreedyBehaviour, dqn.DQN, dqn.windows, {}),
+    "PPO": Recipe(
+        lambda _, shape: ppo.PPOBehaviour(shape), ppo.PPO, lambda _: ppo.WINDOWS, ppo.COLUMNS
+    ),
+    "DQN": Recipe(q_learning.behaviour, dqn.DQN, q_learning.windows, {}),
 }
 
 
@@ -68,7 +70,7 @@ def opened(
         seed=config.seed,
         make_game=game.start,
         variables=config.game_variables,
-        behaviour=recipe.behaviour(shape),
+        behaviour=recipe.behaviour(config, shape),
     )
     with Players(casting, ring, algorithm.network) as players:
         yield Training(config, game, algorithm, players, reporter)

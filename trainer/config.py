@@ -10,15 +10,15 @@ import difflib
 import json
 import re
 import sys
-from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from games.catalogue import map_id
 from games.doom.actions import parse_actions
 from games.doom.rewards import REWARD_KINDS
 from games.doom.scenarios import SCENARIOS
 from games.doom.variables import VARIABLES
+from trainer.coherence import Q_LEARNING, coherent
 from trainer.rules import (
     Choice,
     ConfigError,
@@ -45,20 +45,8 @@ SCHEMA_PATH = Path(__file__).with_name("config.schema.json")
 SEED_LIMIT = 2**30
 
 
-ALGORITHMS = ("PPO", "DQN")
-Q_LEARNING = ("DQN",)
+ALGORITHMS = ("PPO", *Q_LEARNING)
 NETWORK_TYPES = ("feed_forward", "lstm")
-
-# What brings the rewards of a scenario near one, which is what networks learn best from.
-REWARD_SCALES = {
-    "basic": 0.01,
-    "simpler_basic": 0.01,
-    "rocket_basic": 0.01,
-    "health_gathering": 0.01,
-    "health_gathering_supreme": 0.01,
-    "take_cover": 0.01,
-    "deadly_corridor": 0.01,
-}
 
 _UUID = re.compile("[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
 
@@ -206,6 +194,33 @@ class Config:
         "Steps of all games together that the replay holds.",
         of=Q_LEARNING,
     )
+    double: bool = _setting(
+        Flag(),
+        default=True,
+        meaning="Let the network choose the action whose value the target network tells.",
+        of=Q_LEARNING,
+    )
+    dueling: bool = _setting(
+        Flag(),
+        default=True,
+        meaning="Estimate the value of a state and the advantages of its actions apart.",
+        of=Q_LEARNING,
+    )
+    prioritised: bool = _setting(
+        Flag(),
+        default=False,
+        meaning="Learn more often from the steps that the network was wrong about.",
+        of=("DQN",),
+    )
+    priority_alpha: float = _setting(
+        Number(0, 1), 0.6, "How much an error matters in drawing; 0 draws evenly.", of=("DQN",)
+    )
+    priority_beta: float = _setting(
+        Number(0, 1),
+        0.4,
+        "Share of the bias of uneven drawing undone at first; it rises to 1 by the end.",
+        of=("DQN",),
+    )
     persist_replay: bool = _setting(
         Flag(),
         default=True,
@@ -284,9 +299,7 @@ def parse(mapping: Mapping[str, object]) -> Config:
         if algorithm in entry.metadata["defaults"]
     }
     values |= {name: _rule(known[name]).parse(name, value) for name, value in mapping.items()}
-    config = Config(**values)
-    _check_together(config)
-    return _on_its_scenario(_on_its_map(config, given=set(mapping)))
+    return coherent(Config(**values), given=set(mapping))
 
 
 def schema() -> dict[str, Any]:
@@ -303,49 +316,6 @@ def schema() -> dict[str, Any]:
 def schema_text() -> str:
     """Compose what `config.schema.json` must hold."""
     return json.dumps(schema(), indent=2) + "\n"
-
-
-def _check_together(config: Config) -> None:
-    if config.actors > config.games:
-        raise ConfigError("actors", "must not exceed games")
-    if config.history > config.rollout_steps:
-        raise ConfigError("rollout_steps", "must not be less than history")
-    if config.algorithm in Q_LEARNING:
-        _check_replay(config)
-
-
-def _check_replay(config: Config) -> None:
-    if config.network_type != "feed_forward":
-        raise ConfigError("network_type", f"must be feed_forward for {config.algorithm}")
-    if config.stop_decay <= config.start_decay:
-        raise ConfigError("stop_decay", "must be greater than start_decay")
-    window, frames = config.steps_per_iteration, config.games * config.history
-    least = config.games * (config.n_step + 1)
-    # Whole windows make up the replay, and the one being played is not drawn from.
-    held = config.replay_capacity // window * window - window - frames
-    if held < least:
-        raise ConfigError("replay_capacity", f"must be at least {2 * window + frames + least}")
-    if not least <= config.learning_starts <= held:
-        raise ConfigError("learning_starts", f"must be from {least} to {held}")
-
-
-def _on_its_scenario(config: Config) -> Config:
-    """Take over what the scenario decides where the config leaves it open."""
-    if config.reward_scale:
-        return config
-    return replace(config, reward_scale=REWARD_SCALES.get(config.scenario, 1.0))
-
-
-def _on_its_map(config: Config, *, given: set[str]) -> Config:
-    """Take the scenario from the map, where one is named."""
-    if not config.map_id:
-        return config
-    scenario = {map_id(config.game, name): name for name in SCENARIOS}.get(config.map_id)
-    if scenario is None:
-        raise ConfigError("map_id", f"is no map of {config.game}")
-    if "scenario" in given and config.scenario != scenario:
-        raise ConfigError("scenario", f"does not fit map_id, which is {scenario}")
-    return replace(config, scenario=scenario)
 
 
 def _unknown(name: str, known: list[str]) -> str:

@@ -1,0 +1,81 @@
+"""What the fields of a config must be to each other, beside what each may hold on its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from games.catalogue import map_id
+from games.doom.scenarios import SCENARIOS
+from trainer.rules import ConfigError
+
+if TYPE_CHECKING:
+    from trainer.config import Config
+
+# The algorithms that learn from a replay, and the network that each of them has.
+_NETWORK_TYPES = {"DQN": "feed_forward"}
+Q_LEARNING = tuple(_NETWORK_TYPES)
+
+# What brings the rewards of a scenario near one, which is what networks learn best from.
+REWARD_SCALES = {
+    "basic": 0.01,
+    "simpler_basic": 0.01,
+    "rocket_basic": 0.01,
+    "health_gathering": 0.01,
+    "health_gathering_supreme": 0.01,
+    "take_cover": 0.01,
+    "deadly_corridor": 0.01,
+}
+
+
+def coherent(config: Config, *, given: set[str]) -> Config:
+    """Check the fields together, and fill in what follows from others than the `given` ones.
+
+    Raises ConfigError naming the field that does not fit.
+    """
+    _check_together(config)
+    return _on_its_scenario(_on_its_map(config, given=given))
+
+
+def _check_together(config: Config) -> None:
+    if config.actors > config.games:
+        raise ConfigError("actors", "must not exceed games")
+    if config.history > config.rollout_steps:
+        raise ConfigError("rollout_steps", "must not be less than history")
+    if config.algorithm in Q_LEARNING:
+        _check_replay(config)
+
+
+def _check_replay(config: Config) -> None:
+    fitting = _NETWORK_TYPES[config.algorithm]
+    if config.network_type != fitting:
+        raise ConfigError("network_type", f"must be {fitting} for {config.algorithm}")
+    if config.stop_decay <= config.start_decay:
+        raise ConfigError("stop_decay", "must be greater than start_decay")
+    window, frames = config.steps_per_iteration, config.games * config.history
+    least = config.games * (1 + config.n_step)
+    # Whole windows make up the replay, and the one being played is not drawn from.
+    held = config.replay_capacity // window * window - window - frames
+    if held < least:
+        raise ConfigError("replay_capacity", f"must be at least {2 * window + frames + least}")
+    if not least <= config.learning_starts <= held:
+        raise ConfigError("learning_starts", f"must be from {least} to {held}")
+
+
+def _on_its_scenario(config: Config) -> Config:
+    """Take over what the scenario decides where the config leaves it open."""
+    if config.reward_scale:
+        return config
+    return replace(config, reward_scale=REWARD_SCALES.get(config.scenario, 1.0))
+
+
+def _on_its_map(config: Config, *, given: set[str]) -> Config:
+    """Take the scenario from the map, where one is named."""
+    if not config.map_id:
+        return config
+    scenario = {map_id(config.game, name): name for name in SCENARIOS}.get(config.map_id)
+    if scenario is None:
+        raise ConfigError("map_id", f"is no map of {config.game}")
+    if "scenario" in given and config.scenario != scenario:
+        raise ConfigError("scenario", f"does not fit map_id, which is {scenario}")
+    return replace(config, scenario=scenario)
