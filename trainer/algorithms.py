@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trainer import dqn, ppo, q_learning
+from trainer import dqn, drqn, ppo, q_learning
 from trainer.games import GameSetup, game_setup
 from trainer.networks import Shape
 from trainer.players import Casting, Players
@@ -38,6 +38,7 @@ RECIPES = {
         lambda _, shape: ppo.PPOBehaviour(shape), ppo.PPO, lambda _: ppo.WINDOWS, ppo.COLUMNS
     ),
     "DQN": Recipe(q_learning.behaviour, dqn.DQN, q_learning.windows, {}),
+    "DRQN": Recipe(q_learning.behaviour, drqn.DRQN, q_learning.windows, {}),
 }
 
 

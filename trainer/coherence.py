@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from trainer.config import Config
 
 # The algorithms that learn from a replay, and the network that each of them has.
-_NETWORK_TYPES = {"DQN": "feed_forward"}
+_NETWORK_TYPES = {"DQN": "feed_forward", "DRQN": "lstm"}
 Q_LEARNING = tuple(_NETWORK_TYPES)
 
 # What brings the rewards of a scenario near one, which is what networks learn best from.
@@ -53,7 +53,8 @@ def _check_replay(config: Config) -> None:
     if config.stop_decay <= config.start_decay:
         raise ConfigError("stop_decay", "must be greater than start_decay")
     window, frames = config.steps_per_iteration, config.games * config.history
-    least = config.games * (1 + config.n_step)
+    sequence = config.burn_in + config.recurrent_updates
+    least = config.games * (1 + (sequence if config.algorithm == "DRQN" else config.n_step))
     # Whole windows make up the replay, and the one being played is not drawn from.
     held = config.replay_capacity // window * window - window - frames
     if held < least:

@@ -54,7 +54,12 @@ _UUID = re.compile("[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
 def _setting(
     rule: Rule, default: Setting, meaning: str, *, of: tuple[str, ...] = (), **defaults: Setting
 ) -> Setting:
-    """Declare a field; `of` are the algorithms that have it, `defaults` those that differ."""
+    """Declare a field; `of` are the algorithms that have it, `defaults` those that differ.
+
+    What is DQN's default is DRQN's too, if it has none of its own.
+    """
+    if "DQN" in defaults:
+        defaults.setdefault("DRQN", defaults["DQN"])
     metadata = {"rule": rule, "meaning": meaning, "of": of or ALGORITHMS, "defaults": defaults}
     return field(default=default, metadata=metadata)
 
@@ -80,6 +85,7 @@ class Config:
         Choice(NETWORK_TYPES),
         "feed_forward",
         "Network: feed_forward sees `history` frames, lstm also remembers.",
+        DRQN="lstm",
     )
     channels: tuple[int, ...] = _setting(
         Integers(1, 256, most=3), (16, 32), "Filters of each convolution: 8x8/4, 4x4/2, 3x3/2."
@@ -112,7 +118,7 @@ class Config:
     depth: bool = _setting(Flag(), default=False, meaning="Observe the depth of every pixel.")
     labels: bool = _setting(Flag(), default=False, meaning="Observe the object in every pixel.")
     automap: bool = _setting(Flag(), default=False, meaning="Observe the map drawn so far.")
-    history: int = _setting(Integer(1, 16), 4, "Frames an observation holds.")
+    history: int = _setting(Integer(1, 16), 4, "Frames an observation holds.", DRQN=1)
     frame_skip: int = _setting(Integer(1, 35), 4, "Game tics (35 a second) a decision is held.")
     reward_weights: dict[str, float] = field(
         default_factory=dict,
@@ -220,6 +226,12 @@ class Config:
         0.4,
         "Share of the bias of uneven drawing undone at first; it rises to 1 by the end.",
         of=("DQN",),
+    )
+    burn_in: int = _setting(
+        Integer(0, 256), 4, "Steps that fill the memory before those with loss.", of=("DRQN",)
+    )
+    recurrent_updates: int = _setting(
+        Integer(1, 256), 8, "Steps of a sequence that carry loss.", of=("DRQN",)
     )
     persist_replay: bool = _setting(
         Flag(),
