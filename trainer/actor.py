@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from games.interface import Frame, Game, Outcome
+    from games.interface import Frame, Game
     from trainer.networks import Network
     from trainer.ring import Ring
     from trainer.weights import Weights
@@ -76,14 +76,14 @@ class Actor:
     def __init__(self, post: Post) -> None:
         """Start the games; their first episodes begin with `restart`."""
         self._post = post
-        self._ring = post.ring
+        self._ring = post.ring.of_games(post.first, post.count)
         self.space = post.ring.space
         self.state_size = post.ring.shape.state_size
         self._network = post.behaviour.network()
         post.weights.lend(self._network)
         self.games = [post.make_game() for _ in range(post.count)]
-        self._numbers = np.arange(post.first, post.first + post.count)
-        self._mine = slice(post.first, post.first + post.count)
+        self._frames = self._ring["frames"]
+        self._all = np.arange(post.count)
         self._state = torch.zeros(post.count, self.state_size)
         self._since = 0
         self._begun = [0] * post.count
@@ -102,12 +102,17 @@ class Actor:
     def play(self, iteration: int, exploration: float) -> list[Episode]:
         """Play the window of an iteration into the ring; answers the episodes that ended in it."""
         generator = acting_generator(self._post.seed, iteration, self._post.number)
-        length = self._ring.shape.rollout_steps
+        ring, length = self._ring, self._ring.shape.rollout_steps
         finished: list[Episode] = []
         for step in range(iteration * length, (iteration + 1) * length):
             actions = self._decide(step, generator, exploration)
+            slot, after = step % ring.length, (step + 1) % ring.length
             for index, action in enumerate(actions.tolist()):
-                self._advance(index, action, step, finished)
+                reward, end = self._advance(index, action, step + 1, finished)
+                ring["rewards"][slot, index] = reward
+                ring["ends"][slot, index] = end
+            goes_on = ring["ends"][slot] == GOES_ON
+            ring["ages"][after] = np.where(goes_on, ring["ages"][slot] + 1, 0)
         self._keep_state(iteration + 1)
         return finished
 
@@ -129,13 +134,13 @@ class Actor:
     ) -> NDArray[np.int64]:
         """Choose the actions of a step, and note in the ring what belongs to the choice."""
         ring, slot = self._ring, step % self._ring.length
-        frames = ring.observations(np.full(len(self.games), step), self._numbers)
-        outputs, state = self.think(frames, ring["variables"][slot, self._mine], self._state)
+        frames = ring.observations(np.full(len(self.games), step), self._all)
+        outputs, state = self.think(frames, ring["variables"][slot], self._state)
         actions, columns = self._post.behaviour.act(outputs, generator, exploration)
         self._state = state
-        ring["actions"][slot, self._mine] = actions
+        ring["actions"][slot] = actions
         for name, values in columns.items():
-            ring[name][slot, self._mine] = values
+            ring[name][slot] = values
         return actions
 
     def think(
@@ -148,47 +153,45 @@ class Actor:
             *outputs, state = self._network(seen, state)
         return outputs, state
 
-    def _advance(self, index: int, action: int, step: int, finished: list[Episode]) -> None:
-        """Let one game play its action; where that ends its episode, the next one begins."""
-        ring, number = self._ring, self._numbers[index]
-        after = (step + 1) % ring.length
+    def _advance(
+        self, index: int, action: int, after: int, finished: list[Episode]
+    ) -> tuple[float, int]:
+        """Let one game play its action; where that ends its episode, the next one begins.
+
+        Shows what comes at step `after`; answers the reward and how the step left its episode.
+        """
+        game = self.games[index]
+        self._lengths[index] += 1
         try:
-            outcome = self.games[index].make_action(action, ring["frames"][after, number])
+            outcome = game.make_action(action, self._frames[after % self._ring.length, index])
         except GameDiedError:
             self.replace(index)
-            outcome = None
-        slot = step % ring.length
-        ring["rewards"][slot, number] = outcome.reward if outcome else 0.0
-        ring["ends"][slot, number] = _end(outcome)
-        self._lengths[index] += 1
-        if outcome is None:
-            self._begin_episode(index, step + 1)
-        elif outcome.ended:
-            score = self.games[index].total_reward
-            finished.append(Episode(score=score, length=self._lengths[index]))
-            self._begin_episode(index, step + 1)
-        else:
-            ring["ages"][after, number] = ring["ages"][slot, number] + 1
+            self._begin_episode(index, after)
+            return 0.0, CUT
+        if not outcome.ended:
             self._note(index, after)
+            return outcome.reward, GOES_ON
+        finished.append(Episode(score=game.total_reward, length=self._lengths[index]))
+        self._begin_episode(index, after)
+        return outcome.reward, CUT if outcome.cut else ENDED
 
     def _begin_episode(self, index: int, step: int) -> None:
-        ring, number = self._ring, self._numbers[index]
-        slot = step % ring.length
-        seed = training_seed(self._post.seed, self._since, int(number), self._begun[index])
+        slot, number = step % self._ring.length, self._post.first + index
+        seed = training_seed(self._post.seed, self._since, number, self._begun[index])
         self._begun[index] += 1
         self._lengths[index] = 0
         self._state[index] = 0
-        self.show(index, seed, ring["frames"][slot, number])
-        ring["ages"][slot, number] = 0
-        self._note(index, slot)
+        self.show(index, seed, self._frames[slot, index])
+        self._ring["ages"][slot, index] = 0
+        self._note(index, step)
 
-    def _note(self, index: int, slot: int) -> None:
-        """Keep what is known beside the frame of a slot."""
-        game, number = self.games[index], self._numbers[index]
+    def _note(self, index: int, step: int) -> None:
+        """Keep what is known beside the frame of a step."""
+        slot = step % self._ring.length
         if self._post.variables:
-            self._ring["variables"][slot, number] = self._variables_of(game)
+            self._ring["variables"][slot, index] = self._variables_of(self.games[index])
         if self._ring.shape.features:
-            self._ring["features"][slot, number] = game.features
+            self._ring["features"][slot, index] = self.games[index].features
 
     def show(self, index: int, seed: int, frame: Frame) -> None:
         """Begin an episode in one game, in a fresh one if that is dead."""
@@ -206,7 +209,7 @@ class Actor:
 
     def _keep_state(self, iteration: int) -> None:
         states = self._ring["states"]
-        states[iteration % len(states), self._mine] = self._state.numpy()
+        states[iteration % len(states)] = self._state.numpy()
 
     def read_variables(self) -> NDArray[np.float32]:
         """Read what the network sees beside the frames; float32 [games, V]."""
@@ -273,10 +276,3 @@ class _Evaluation:
 def network_variables(names: Sequence[str], variables: Mapping[str, float]) -> list[float]:
     """Scale the named variables of a game as networks see them."""
     return [variables[name] * _VARIABLE_SCALE for name in names]
-
-
-def _end(outcome: Outcome | None) -> int:
-    """Tell how a step left its episode; a game that died is as if left in the middle."""
-    if outcome is None or outcome.cut:
-        return CUT
-    return ENDED if outcome.ended else GOES_ON
