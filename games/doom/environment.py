@@ -11,7 +11,7 @@ import vizdoom
 
 from games.doom.actions import parse_actions, used_buttons
 from games.doom.engine import write_launcher
-from games.doom.rewards import RewardWeights, Snapshot, events_between
+from games.doom.rewards import EventReader, RewardWeights
 from games.doom.scenarios import SCENARIOS
 from games.doom.screen import engine_resolution, frame_writer
 from games.interface import Outcome
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from games.doom.observation import ObservationOptions
-    from games.interface import Frame
+    from games.doom.rewards import Values
+    from games.interface import Frame, GameEvent
 
 VARIABLES: tuple[str, ...] = (
     *("HEALTH", "ARMOR", "SELECTED_WEAPON", "SELECTED_WEAPON_AMMO"),
@@ -66,10 +67,12 @@ class DoomGame:
         self.observation_space = options.space
         self.feature_names: tuple[str, ...] = ()
         self._weights = reward_weights or RewardWeights()
+        self._events = EventReader(self._weights.kinds)
+        self._watched = [getattr(vizdoom.GameVariable, name) for name in self._events.variables]
+        self._values: Values | None = None
         self._buttons = used_buttons(self.actions)
         self._presses = [[button in action for button in self._buttons] for action in self.actions]
         self._write = frame_writer(options)
-        self._snapshot: Snapshot | None = None
         self._directory: tempfile.TemporaryDirectory[str] | None = None
         self._engine: Any = vizdoom.DoomGame()
 
@@ -86,17 +89,16 @@ class DoomGame:
         self._engine.set_seed(seed)
         self._engine.new_episode()
         self._write(self._engine.get_state(), frame)
-        self._snapshot = Snapshot.of(self.variables) if self._weights.shapes else None
+        self._values = self._read() if self._weights.kinds else None
 
     def make_action(self, action: int, frame: Frame) -> Outcome:
         """Hold the buttons of `action` for the frame skip; the reward includes any shaping."""
         engine = self._engine
         reward = engine.make_action(self._presses[action], self.options.frame_skip)
-        events = ()
-        if self._snapshot is not None:
-            now = Snapshot.of(self.variables)
-            events = events_between(self._snapshot, now)
-            self._snapshot = now
+        events: tuple[GameEvent, ...] = ()
+        if self._values is not None:
+            before, self._values = self._values, self._read()
+            events = self._events.events(before, self._values)
             reward += self._weights.total(events)
         state = engine.get_state()
         if state is None:
@@ -172,3 +174,7 @@ class DoomGame:
         engine.set_automap_buffer_enabled(options.automap)
         engine.set_available_buttons([getattr(vizdoom.Button, name) for name in self._buttons])
         engine.set_available_game_variables([])
+
+    def _read(self) -> Values:
+        read = self._engine.get_game_variable
+        return tuple([read(variable) for variable in self._watched])
