@@ -12,7 +12,7 @@ import vizdoom
 from games.doom.actions import parse_actions, used_buttons
 from games.doom.engine import write_launcher
 from games.doom.rewards import EventReader, RewardWeights
-from games.doom.scenarios import SCENARIOS
+from games.doom.scenarios import SCENARIOS, Scenario
 from games.doom.screen import engine_resolution, frame_writer
 from games.interface import Outcome
 
@@ -48,7 +48,7 @@ class DoomGame:
 
     def __init__(
         self,
-        scenario: str,
+        scenario: str | Scenario,
         options: ObservationOptions,
         *,
         action_combinations: str = "",
@@ -59,7 +59,7 @@ class DoomGame:
         An empty `action_combinations` takes the scenario's own. Raises KeyError for an unknown
         scenario and GrammarError for a bad grammar.
         """
-        row = SCENARIOS[scenario]
+        row = SCENARIOS[scenario] if isinstance(scenario, str) else scenario
         self.scenario = row
         self.options = options
         self.actions = parse_actions(action_combinations or row.action_combinations)
@@ -159,11 +159,12 @@ class DoomGame:
 
     def _configure(self, directory: Path) -> None:
         engine, options = self._engine, self.options
-        engine.load_config(str(Path(vizdoom.scenarios_path) / f"{self.scenario.name}.cfg"))
+        engine.load_config(str(Path(vizdoom.scenarios_path) / f"{self.scenario.config_name}.cfg"))
         engine.set_vizdoom_path(str(write_launcher(directory)))
         engine.set_mode(vizdoom.Mode.PLAYER)
         engine.set_window_visible(False)
         engine.set_sound_enabled(False)
+        engine.set_audio_buffer_enabled(False)
         engine.set_console_enabled(False)
         engine.set_screen_resolution(engine_resolution(options))
         is_rgb = options.color == "rgb"
@@ -174,6 +175,15 @@ class DoomGame:
         engine.set_automap_buffer_enabled(options.automap)
         engine.set_available_buttons([getattr(vizdoom.Button, name) for name in self._buttons])
         engine.set_available_game_variables([])
+        self._set_up_scenario()
+
+    def _set_up_scenario(self) -> None:
+        """Say what the scenario's configuration file does not."""
+        engine, row = self._engine, self.scenario
+        engine.set_doom_map(row.map_name)
+        if row.is_deathmatch:
+            engine.add_game_args("+deathmatch 1")
+            engine.set_frag_reward(1.0)
 
     def _read(self) -> Values:
         read = self._engine.get_game_variable
