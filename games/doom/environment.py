@@ -11,6 +11,7 @@ import vizdoom
 
 from games.doom.actions import parse_actions, used_buttons
 from games.doom.engine import write_launcher
+from games.doom.features import FEATURE_NAMES, read_features
 from games.doom.rewards import EventReader, RewardWeights
 from games.doom.scenarios import SCENARIOS, Scenario
 from games.doom.screen import engine_resolution, frame_writer
@@ -53,11 +54,13 @@ class DoomGame:
         *,
         action_combinations: str = "",
         reward_weights: RewardWeights | None = None,
+        features: bool = False,
     ) -> None:
         """Declare a game; the engine begins with `start`.
 
-        An empty `action_combinations` takes the scenario's own. Raises KeyError for an unknown
-        scenario and GrammarError for a bad grammar.
+        An empty `action_combinations` takes the scenario's own; `features` asks for those of
+        `games.doom.features`. Raises KeyError for an unknown scenario and GrammarError for a bad
+        grammar.
         """
         row = SCENARIOS[scenario] if isinstance(scenario, str) else scenario
         self.scenario = row
@@ -65,7 +68,7 @@ class DoomGame:
         self.actions = parse_actions(action_combinations or row.action_combinations)
         self.action_count = len(self.actions)
         self.observation_space = options.space
-        self.feature_names: tuple[str, ...] = ()
+        self.feature_names: tuple[str, ...] = FEATURE_NAMES if features else ()
         self._weights = reward_weights or RewardWeights()
         self._events = EventReader(self._weights.kinds)
         self._watched = [getattr(vizdoom.GameVariable, name) for name in self._events.variables]
@@ -73,6 +76,7 @@ class DoomGame:
         self._buttons = used_buttons(self.actions)
         self._presses = [[button in action for button in self._buttons] for action in self.actions]
         self._write = frame_writer(options)
+        self._state: vizdoom.GameState | None = None
         self._directory: tempfile.TemporaryDirectory[str] | None = None
         self._engine: Any = vizdoom.DoomGame()
 
@@ -88,7 +92,9 @@ class DoomGame:
         """Begin the episode of `seed`, in [0, 2**31), and show its first frame."""
         self._engine.set_seed(seed)
         self._engine.new_episode()
-        self._write(self._engine.get_state(), frame)
+        state = self._engine.get_state()
+        self._state = state
+        self._write(state, frame)
         self._values = self._read() if self._weights.kinds else None
 
     def make_action(self, action: int, frame: Frame) -> Outcome:
@@ -104,6 +110,7 @@ class DoomGame:
         if state is None:
             cut = engine.is_episode_timeout_reached() and not engine.is_player_dead()
             return Outcome(reward, ended=True, cut=cut, events=events)
+        self._state = state
         self._write(state, frame)
         return Outcome(reward, ended=False, cut=False, events=events)
 
@@ -127,8 +134,12 @@ class DoomGame:
 
     @property
     def features(self) -> tuple[bool, ...]:
-        """No features are known of this game."""
-        return ()
+        """Whether an enemy is in the middle of the screen, and whether one is on it at all."""
+        state = self._state
+        if not self.feature_names or state is None or state.labels_buffer is None:
+            return ()
+        has_players = self._engine.is_multiplayer_game()
+        return read_features(state.labels or [], state.labels_buffer, has_players=has_players)
 
     @property
     def variables(self) -> dict[str, float]:
@@ -171,7 +182,7 @@ class DoomGame:
         screen_format = vizdoom.ScreenFormat.RGB24 if is_rgb else vizdoom.ScreenFormat.GRAY8
         engine.set_screen_format(screen_format)
         engine.set_depth_buffer_enabled(options.depth)
-        engine.set_labels_buffer_enabled(options.labels)
+        engine.set_labels_buffer_enabled(options.labels or bool(self.feature_names))
         engine.set_automap_buffer_enabled(options.automap)
         engine.set_available_buttons([getattr(vizdoom.Button, name) for name in self._buttons])
         engine.set_available_game_variables([])
