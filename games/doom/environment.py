@@ -12,6 +12,7 @@ import vizdoom
 from games.doom.actions import parse_actions, used_buttons
 from games.doom.engine import write_launcher
 from games.doom.features import FEATURE_NAMES, read_features
+from games.doom.randomisation import write_variant
 from games.doom.rewards import EventReader, RewardWeights
 from games.doom.scenarios import SCENARIOS, Scenario
 from games.doom.screen import engine_resolution, frame_writer
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from games.doom.observation import ObservationOptions
+    from games.doom.randomisation import Randomisation
     from games.doom.rewards import Values
     from games.interface import Frame, GameEvent
 
@@ -55,6 +57,7 @@ class DoomGame:
         action_combinations: str = "",
         reward_weights: RewardWeights | None = None,
         features: bool = False,
+        randomisation: Randomisation | None = None,
     ) -> None:
         """Declare a game; the engine begins with `start`.
 
@@ -73,6 +76,9 @@ class DoomGame:
         self._events = EventReader(self._weights.kinds)
         self._watched = [getattr(vizdoom.GameVariable, name) for name in self._events.variables]
         self._values: Values | None = None
+        self._randomisation = randomisation
+        self.is_randomised = False
+        """Whether the present episode is another than the scenario has it."""
         self._buttons = used_buttons(self.actions)
         self._presses = [[button in action for button in self._buttons] for action in self.actions]
         self._write = frame_writer(options)
@@ -90,9 +96,14 @@ class DoomGame:
 
     def new_episode(self, seed: int, frame: Frame) -> None:
         """Begin the episode of `seed`, in [0, 2**31), and show its first frame."""
-        self._engine.set_seed(seed)
-        self._engine.new_episode()
-        state = self._engine.get_state()
+        engine = self._engine
+        if self._randomisation:
+            self.is_randomised = self._randomisation.applies(seed)
+            for command in self._randomisation.commands(seed):
+                engine.send_game_command(command)
+        engine.set_seed(seed)
+        engine.new_episode()
+        state = engine.get_state()
         self._state = state
         self._write(state, frame)
         self._values = self._read() if self._weights.kinds else None
@@ -186,15 +197,20 @@ class DoomGame:
         engine.set_automap_buffer_enabled(options.automap)
         engine.set_available_buttons([getattr(vizdoom.Button, name) for name in self._buttons])
         engine.set_available_game_variables([])
-        self._set_up_scenario()
+        self._set_up_scenario(directory)
 
-    def _set_up_scenario(self) -> None:
+    def _set_up_scenario(self, directory: Path) -> None:
         """Say what the scenario's configuration file does not."""
         engine, row = self._engine, self.scenario
         engine.set_doom_map(row.map_name)
         if row.is_deathmatch:
             engine.add_game_args("+deathmatch 1")
             engine.set_frag_reward(1.0)
+        if row.loadout or self._randomisation:
+            variant = directory / "variant.wad"
+            source = Path(engine.get_doom_scenario_path())
+            write_variant(variant, source, row, self._randomisation)
+            engine.set_doom_scenario_path(str(variant))
 
     def _read(self) -> Values:
         read = self._engine.get_game_variable

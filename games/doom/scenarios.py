@@ -18,7 +18,7 @@ class Scenario:
 
     `config` is the name of the file, by default the scenario's own. Where `is_deathmatch`, players
     begin at the map's deathmatch starts and a frag is a point. `players` says how many it takes to
-    make sense.
+    make sense. A `loadout`, items and their amounts, is all that a life begins with.
     """
 
     name: str
@@ -34,6 +34,7 @@ class Scenario:
     map_name: str = "map01"
     is_deathmatch: bool = False
     players: int = 1
+    loadout: tuple[tuple[str, int], ...] = ()
 
     @property
     def config_name(self) -> str:
@@ -121,6 +122,11 @@ _ROWS = (
     Scenario(
         "deathmatch_rockets", "Fight other players with rockets",
         _CIG, (), 25200, 0.0, 0.0, 3, _FIGHT, config="cig", is_deathmatch=True,
+    ),
+    Scenario(
+        "deathmatch_shotgun", "Fight other players with a shotgun",
+        _CIG, (), 25200, 0.0, 0.0, 3, _FIGHT, config="cig", is_deathmatch=True,
+        loadout=(("Shotgun", 1), ("Shell", 50)),
     ),
     Scenario(
         "multi_deathmatch", "Be the first of two to hit the other",

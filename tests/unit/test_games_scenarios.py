@@ -47,6 +47,23 @@ def test_every_preset_starts_and_plays_with_its_own_actions(row: Scenario) -> No
                 game.new_episode(seed, frame)
 
 
+@pytest.mark.parametrize(
+    ("name", "weapon", "ammo"),
+    [("deathmatch_rockets", "WEAPON5", "AMMO5"), ("deathmatch_shotgun", "WEAPON3", "AMMO3")],
+)
+def test_a_life_begins_with_the_loadout_alone(name: str, weapon: str, ammo: str) -> None:
+    frame = np.zeros((1, 36, 64), dtype=np.uint8)
+    with DoomGame(name, ObservationOptions(), action_combinations="turn_lr") as game:
+        for seed in range(2):
+            game.new_episode(seed, frame)
+            game.make_action(0, frame)
+            variables = game.variables
+            held = [slot for slot in range(1, 8) if variables[f"WEAPON{slot}"]]
+            assert [f"WEAPON{slot}" for slot in held] == [weapon]
+            assert variables[ammo] > 0
+            assert variables["AMMO2"] == 0
+
+
 @pytest.mark.parametrize("name", LIMITS)
 def test_an_observation_out_of_its_limits_is_refused(name: str) -> None:
     least, most = LIMITS[name]
