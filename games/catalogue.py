@@ -81,6 +81,11 @@ _DOOM_SETTINGS = {
 }
 
 
+_CATCH_SETTINGS = {
+    "history": _whole("history", 1, "Frames an observation holds."),
+}
+
+
 def _schema(settings: dict[str, Any]) -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -119,5 +124,29 @@ GAMES = (
         config_schema=_schema(_DOOM_SETTINGS),
         config_defaults={name: rule["default"] for name, rule in _DOOM_SETTINGS.items()},
         maps=tuple(_doom_map(scenario) for scenario in SCENARIOS.values()),
+    ),
+    CatalogueGame(
+        id=game_id("catch"),
+        name="catch",
+        title="Catch",
+        description="A ball falls and a paddle has to be under it; learned within seconds.",
+        version="1.0.0",
+        config_schema=_schema(_CATCH_SETTINGS),
+        config_defaults={name: rule["default"] for name, rule in _CATCH_SETTINGS.items()},
+        maps=(
+            CatalogueMap(
+                id=map_id("catch", "board"),
+                name="board",
+                title="Twelve cells by twelve",
+                buttons=("LEFT", "STAY", "RIGHT"),
+                variables=("BALL_X", "BALL_Y", "PADDLE_X"),
+                timeout_tics=0,
+                living_reward=0.0,
+                death_penalty=0.0,
+                skill=0,
+                action_combinations="",
+                config_defaults={},
+            ),
+        ),
     ),
 )

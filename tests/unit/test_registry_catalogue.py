@@ -8,10 +8,11 @@ import uuid
 import pytest
 
 from games import catalogue
+from games.catch import CatchGame
 from games.doom.scenarios import SCENARIOS
 from trainer import config
 
-(DOOM,) = catalogue.GAMES
+DOOM, CATCH = catalogue.GAMES
 
 
 def test_ids_are_the_same_in_every_install() -> None:
@@ -28,6 +29,13 @@ def test_ids_are_distinct_uuids() -> None:
 
 def test_every_stock_scenario_is_a_map() -> None:
     assert [entry.name for entry in DOOM.maps] == list(SCENARIOS)
+
+
+def test_catch_has_one_map_and_says_what_the_game_says() -> None:
+    (board,) = CATCH.maps
+    game = CatchGame(**CATCH.config_defaults)
+    assert len(board.buttons) == game.action_count
+    assert set(board.variables) == set(game.variables)
 
 
 @pytest.mark.parametrize("entry", DOOM.maps, ids=lambda entry: entry.name)
