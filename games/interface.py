@@ -59,6 +59,10 @@ class Outcome:
     events: tuple[GameEvent, ...] = ()
 
 
+class GameDiedError(RuntimeError):
+    """The game's own program ended in the middle; the game cannot be played on."""
+
+
 class Game(Protocol):
     """One seat in one game; episodes with the same seed and actions are the same episode.
 

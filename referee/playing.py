@@ -61,7 +61,7 @@ def play_episode(game: DoomGame, agent: Agent, seed: int, metrics: Sequence[str]
     agent.begin(seed, game.action_count)
     decisions = 0
     while True:
-        outcome = game.make_action(agent.act(stack.observation), stack.newest)
+        outcome = game.make_action(agent.act(stack.observation, game.variables), stack.newest)
         decisions += 1
         if outcome.ended:
             break

@@ -2,38 +2,55 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
 from games.doom.observation import ObservationOptions
 from trainer import checkpoint
-from trainer.network import QNetwork
+from trainer.actor import network_variables
+from trainer.networks import Seen, rebuild
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from games.interface import Frame
     from trainer.checkpoint import Manifest
+    from trainer.networks import Network
 
 
-@dataclass(frozen=True)
 class Policy:
-    """One network that plays. It holds no state between decisions and explores nothing."""
+    """One network that plays and explores nothing; `begin` tells it of a new episode."""
 
-    manifest: Manifest
-    network: QNetwork
+    def __init__(self, manifest: Manifest, network: Network) -> None:
+        """Play with the weights that `network` has."""
+        self.manifest = manifest
+        self.network = network.eval()
+        self._variables = tuple(manifest.config.get("game_variables", ()))
+        self.begin()
 
     @property
     def observation_options(self) -> ObservationOptions:
         """What the player has to be shown."""
         return ObservationOptions(**self.manifest.observation)
 
-    def act(self, observation: Frame) -> int:
-        """Choose an action in [0, action_count) for uint8 [channels, height, width]."""
-        with torch.inference_mode():
-            return int(self.network(torch.from_numpy(observation)[None]).argmax())
+    def begin(self) -> None:
+        """Forget the episode before."""
+        self._state = torch.zeros(1, self.network.torso.state_size)
+
+    def act(self, observation: Frame, variables: Mapping[str, float]) -> int:
+        """Choose an action in [0, action_count) for uint8 [channels, height, width].
+
+        `variables` are the game's own, of which the network sees some.
+        """
+        with torch.no_grad():
+            seen = Seen(
+                torch.from_numpy(observation)[None],
+                torch.tensor([network_variables(self._variables, variables)]),
+            )
+            worth, *_, self._state = self.network(seen, self._state)
+        return int(worth.argmax())
 
 
 def load(path: Path) -> Policy:
@@ -42,12 +59,14 @@ def load(path: Path) -> Policy:
     Raises CheckpointError where the file is not a checkpoint, or not one of a known network.
     """
     manifest = checkpoint.read_manifest(path)
-    if manifest.network.get("name") != QNetwork.__name__:
-        raise checkpoint.CheckpointError(f"network {manifest.network.get('name')!r} is unknown")
-    network = QNetwork(manifest.observation_shape, manifest.action_count)
+    try:
+        network = rebuild(manifest.network)
+    except (KeyError, TypeError, ValueError) as error:
+        name = manifest.network.get("name")
+        raise checkpoint.CheckpointError(f"network {name!r} is unknown: {error}") from error
     tensors = checkpoint.read_group(path, "network")
     try:
         network.load_state_dict({name: torch.from_numpy(tensors[name]) for name in tensors})
     except RuntimeError as error:
         raise checkpoint.CheckpointError(f"the weights do not fit the network: {error}") from error
-    return Policy(manifest, network.eval())
+    return Policy(manifest, network)

@@ -16,6 +16,7 @@ from games.doom.randomisation import write_variant
 from games.doom.rewards import EventReader, RewardWeights
 from games.doom.scenarios import SCENARIOS, Scenario
 from games.doom.screen import engine_resolution, frame_writer
+from games.doom.variables import VARIABLES
 from games.interface import Outcome
 
 if TYPE_CHECKING:
@@ -26,14 +27,6 @@ if TYPE_CHECKING:
     from games.doom.rewards import Values
     from games.interface import Frame, GameEvent
 
-VARIABLES: tuple[str, ...] = (
-    *("HEALTH", "ARMOR", "SELECTED_WEAPON", "SELECTED_WEAPON_AMMO"),
-    *("KILLCOUNT", "DEATHCOUNT", "FRAGCOUNT", "ITEMCOUNT", "DAMAGECOUNT", "HITCOUNT"),
-    *("POSITION_X", "POSITION_Y", "POSITION_Z", "ANGLE"),
-    *("VELOCITY_X", "VELOCITY_Y", "VELOCITY_Z"),
-    *(f"AMMO{slot}" for slot in range(10)),
-    *(f"WEAPON{slot}" for slot in range(10)),
-)
 _ENGINE_VARIABLES = tuple((name, getattr(vizdoom.GameVariable, name)) for name in VARIABLES)
 
 
