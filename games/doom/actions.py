@@ -27,20 +27,28 @@ def parse_actions(grammar: str) -> list[tuple[str, ...]]:
     """Expand `grammar` into button combinations, never the empty one, in a fixed order.
 
     A group of k buttons offers k + 1 choices (each button or none), so the count is the product
-    of those over all groups, less one. Raises GrammarError for an unknown, repeated or missing
-    category.
+    of those over all groups, less one. Count and order are those of Arnold (Lample & Chaplot,
+    2017), which leaves the empty combination out as well. Raises what `parse_groups` raises.
+    """
+    choices = [
+        [(), *((button,) for category in group for button in BUTTONS_BY_CATEGORY[category])]
+        for group in parse_groups(grammar)
+    ]
+    combinations = [sum(parts, ()) for parts in product(*choices)]
+    return [combination for combination in combinations if combination]
+
+
+def parse_groups(grammar: str) -> list[list[str]]:
+    """Split `grammar` into groups of categories.
+
+    Raises GrammarError for an unknown or missing category, and for a button named twice.
     """
     groups = [_parse_group(text) for text in grammar.split(";")]
     categories = [category for group in groups for category in group]
     buttons = [button for category in categories for button in BUTTONS_BY_CATEGORY[category]]
     if len(set(buttons)) != len(buttons):
         raise GrammarError(f"{grammar!r} names a button twice")
-    choices = [
-        [(), *((button,) for category in group for button in BUTTONS_BY_CATEGORY[category])]
-        for group in groups
-    ]
-    combinations = [sum(parts, ()) for parts in product(*choices)]
-    return [combination for combination in combinations if combination]
+    return groups
 
 
 def used_buttons(actions: list[tuple[str, ...]]) -> list[str]:

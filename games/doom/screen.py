@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 def engine_resolution(options: ObservationOptions) -> vizdoom.ScreenResolution:
     """Choose the smallest engine screen that covers the observation; none is below 160x120."""
-    for width, height in ((160, 120), (320, 240), (640, 480)):
+    for width, height in ((160, 120), (320, 240)):
         if options.width <= width and options.height <= height:
             return getattr(vizdoom.ScreenResolution, f"RES_{width}X{height}")
-    raise ValueError(f"no engine screen covers {options.width}x{options.height}")
+    return vizdoom.ScreenResolution.RES_640X480
 
 
 def frame_writer(options: ObservationOptions) -> FrameWriter:

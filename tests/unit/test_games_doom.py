@@ -14,7 +14,6 @@ import vizdoom
 from games.doom.environment import VARIABLES, DoomGame
 from games.doom.observation import ObservationOptions
 from games.doom.rewards import RewardWeights
-from games.doom.scenarios import SCENARIOS
 from tests.waiting import eventually_sync
 
 ROOT = Path(__file__).parents[2]
@@ -46,20 +45,6 @@ def test_random_player_plays_three_episodes(scenario: str) -> None:
         assert all(len(episode) > 1 for episode in episodes)
         assert episodes[0] != episodes[1]
         assert [play(game, seed, decisions=30) for seed in range(3)] == episodes
-
-
-@pytest.mark.parametrize("name", sorted(SCENARIOS))
-def test_presets_say_what_the_scenario_files_say(name: str) -> None:
-    documented = vizdoom.DoomGame()
-    documented.load_config(str(Path(vizdoom.scenarios_path) / f"{name}.cfg"))
-    row = SCENARIOS[name]
-    assert row.buttons == tuple(button.name for button in documented.get_available_buttons())
-    assert row.timeout_tics == documented.get_episode_timeout()
-    assert row.living_reward == pytest.approx(documented.get_living_reward())
-    assert row.death_penalty == documented.get_death_penalty()
-    assert row.skill == documented.get_doom_skill()
-    variables = documented.get_available_game_variables()
-    assert row.variables == tuple(variable.name for variable in variables)
 
 
 def test_two_games_of_one_seed_are_the_same_game() -> None:
