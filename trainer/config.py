@@ -66,8 +66,8 @@ class Config:
     action_combinations: str = _setting(
         Text(200, _check_grammar),
         "",
-        "Action grammar: ';' joins groups pressed together, '+' joins exclusive choices; "
-        "empty takes the scenario's own.",
+        "Action grammar: ';' joins groups pressed together, '+' joins exclusive choices, a group "
+        "ending in '!' is held with every action; empty takes the scenario's own.",
     )
     seed: int = _setting(Integer(0, SEED_LIMIT - 1), 0, "Seed of everything stochastic in the run.")
     gpu_id: int = _setting(
