@@ -14,6 +14,8 @@ import vizdoom
 
 from games.doom.actions import parse_actions, used_buttons
 from games.doom.engine import write_launcher
+from games.doom.label_maps import label_maps, parse_mapping
+from games.doom.observation import DRAWABLE
 from games.doom.rewards import RewardWeights, Snapshot, events_between
 from games.doom.scenarios import SCENARIOS
 from games.interface import Outcome
@@ -68,6 +70,7 @@ class DoomGame:
         self.action_count = len(self.actions)
         self.observation_space = options.space
         self._weights = reward_weights or RewardWeights()
+        self._mapped_kinds = parse_mapping(options.label_maps)
         self._buttons = used_buttons(self.actions)
         self._presses = [[button in action for button in self._buttons] for action in self.actions]
         self._frames: deque[Frame] = deque(maxlen=options.history)
@@ -165,25 +168,35 @@ class DoomGame:
         screen_format = vizdoom.ScreenFormat.RGB24 if is_rgb else vizdoom.ScreenFormat.GRAY8
         engine.set_screen_format(screen_format)
         engine.set_depth_buffer_enabled(options.depth)
-        engine.set_labels_buffer_enabled(options.labels)
+        engine.set_labels_buffer_enabled(options.labels or bool(options.label_maps))
         engine.set_automap_buffer_enabled(options.automap)
         engine.set_available_buttons([getattr(vizdoom.Button, name) for name in self._buttons])
         engine.set_available_game_variables([])
+        if options.render:
+            for name in DRAWABLE:
+                getattr(engine, f"set_render_{name}")(name in options.drawn)
 
     def _frame(self, state: vizdoom.GameState) -> Frame:
         buffers = _buffers(state)
+        if self._mapped_kinds:
+            buffers["labels"] = label_maps(
+                buffers["labels"], state.labels or (), self._mapped_kinds
+            )
         if "automap" in buffers:
             buffers["automap"] = _gray(buffers["automap"])
         return np.concatenate([self._resized(buffer) for buffer in buffers.values()])
 
     def _resized(self, screen: Frame) -> Frame:
         size = (self.options.width, self.options.height)
-        small = np.asarray(cv2.resize(screen, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+        method = cv2.INTER_AREA if self.options.screen else cv2.INTER_LINEAR
+        small = np.asarray(cv2.resize(screen, size, interpolation=method), np.uint8)
         return np.moveaxis(np.atleast_3d(small), 2, 0)
 
 
 def _engine_resolution(options: ObservationOptions) -> vizdoom.ScreenResolution:
-    """Choose the smallest engine screen that covers the observation; none is below 160x120."""
+    """Choose the screen asked for, or the smallest (none is below 160x120) that covers it."""
+    if options.screen:
+        return getattr(vizdoom.ScreenResolution, f"RES_{options.screen.upper()}")
     for width, height in ((160, 120), (320, 240), (640, 480)):
         if options.width <= width and options.height <= height:
             return getattr(vizdoom.ScreenResolution, f"RES_{width}X{height}")

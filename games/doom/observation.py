@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from games.doom.label_maps import parse_mapping
 from games.interface import ObservationSpace
+
+SCREENS: tuple[str, ...] = ("160x120", "320x240", "400x225", "640x480")
+DRAWABLE: tuple[str, ...] = (
+    *("hud", "crosshair", "weapon"),
+    *("decals", "particles", "effects_sprites"),
+)
 
 
 @dataclass(frozen=True)
 class ObservationOptions:
-    """Sizes in pixels; `color` is "gray" or "rgb"; each buffer adds one channel to every frame."""
+    """Sizes in pixels; `color` is "gray" or "rgb"; each buffer adds one channel to every frame.
+
+    `label_maps` puts feature maps (games.doom.label_maps) where `labels` puts the bare buffer.
+    `screen` is one of SCREENS, which is then averaged down to the observation; empty takes the
+    smallest that covers it and samples that. `render` joins by '+' what of DRAWABLE is drawn, or
+    is "none"; empty leaves that to the scenario. Raises ValueError for anything else in these
+    three.
+    """
 
     height: int = 36
     width: int = 64
@@ -19,10 +33,31 @@ class ObservationOptions:
     automap: bool = False
     history: int = 4
     frame_skip: int = 4
+    label_maps: str = ""
+    screen: str = ""
+    render: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what no game can show."""
+        parse_mapping(self.label_maps)
+        if self.screen and self.screen not in SCREENS:
+            raise ValueError(f"screen {self.screen!r} is unknown; known: {', '.join(SCREENS)}")
+        if self.render not in {"", "none"} and not self.drawn <= set(DRAWABLE):
+            raise ValueError(f"render {self.render!r} must be none, or join {'+'.join(DRAWABLE)}")
+
+    @property
+    def drawn(self) -> set[str]:
+        """What `render` names."""
+        return set(self.render.split("+"))
+
+    @property
+    def label_channels(self) -> int:
+        """Channels that show what stands where."""
+        return len(parse_mapping(self.label_maps)) or int(self.labels)
 
     @property
     def space(self) -> ObservationSpace:
         """The declared space of the observations these options lead to."""
         screen = 3 if self.color == "rgb" else 1
-        channels = screen + self.depth + self.labels + self.automap
+        channels = screen + self.depth + self.label_channels + self.automap
         return ObservationSpace(channels, self.history, self.height, self.width)
