@@ -22,6 +22,7 @@ from trainer.doom import action_combinations, observation_options
 from trainer.network import QNetwork, new_network
 from trainer.replay import Batch, Replay
 from trainer.reporter import Reporter, Request
+from trainer.signature import check_signature
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -269,6 +270,7 @@ class Training:
         the games first play learning_starts steps again to fill one.
         """
         manifest = checkpoint.read_manifest(path)
+        check_signature(manifest, self._manifest())
         if manifest.config != self._config.to_mapping():
             raise checkpoint.CheckpointError("the checkpoint was written under another config")
         self.learner.load(path)
