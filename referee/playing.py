@@ -58,7 +58,7 @@ def play_episode(game: DoomGame, agent: Agent, seed: int, metrics: Sequence[str]
     agent.begin(seed, game.action_count)
     decisions = 0
     while True:
-        outcome = game.make_action(agent.act(observation))
+        outcome = game.make_action(agent.act(observation, game.variables))
         decisions += 1
         if outcome.observation is None:
             break

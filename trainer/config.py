@@ -6,7 +6,6 @@ configuration before anything is started. `python -m trainer.config` rewrites `c
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 import sys
@@ -18,7 +17,17 @@ from games.catalogue import map_id
 from games.doom.actions import parse_actions
 from games.doom.rewards import REWARD_KINDS
 from games.doom.scenarios import SCENARIOS
-from trainer.rules import Choice, ConfigError, Flag, Integer, Number, Rule, Text, Weights
+from trainer.rules import (
+    Choice,
+    ConfigError,
+    Flag,
+    Integer,
+    Number,
+    Rule,
+    Text,
+    Weights,
+    parse_fields,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -154,14 +163,8 @@ def parse(mapping: Mapping[str, object]) -> Config:
     Raises ConfigError naming the field: unknown ones with the nearest known name, values out of
     their range, and values that do not fit each other.
     """
-    known = {entry.name: entry for entry in fields(Config)}
-    for name in mapping:
-        if name not in known:
-            raise ConfigError(name, _unknown(name, list(known)))
-    values: dict[str, Any] = {
-        name: _rule(known[name]).parse(name, value) for name, value in mapping.items()
-    }
-    config = Config(**values)
+    rules = {entry.name: _rule(entry) for entry in fields(Config)}
+    config = Config(**parse_fields(mapping, rules))
     _check_together(config)
     return _on_its_map(config, given=set(mapping))
 
@@ -201,11 +204,6 @@ def _on_its_map(config: Config, *, given: set[str]) -> Config:
     if "scenario" in given and config.scenario != scenario:
         raise ConfigError("scenario", f"does not fit map_id, which is {scenario}")
     return replace(config, scenario=scenario)
-
-
-def _unknown(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"is not a field; did you mean {near[0]}?" if near else "is not a field"
 
 
 def _rule(entry: Field[Any]) -> Rule:
