@@ -7,43 +7,45 @@ call all of them alike. A new one is a builder and a line in BUILDERS.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+import torch
 from torch import Tensor, nn
 
 from trainer import arnold, arnold_parameters
-from trainer.network import QNetwork
+from trainer.actor import network_variables
+from trainer.networks import NETWORKS, Seen, rebuild
 from trainer.signature import check_signature
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from trainer.checkpoint import Manifest
 
-State: TypeAlias = tuple[Tensor, ...]
+State: TypeAlias = Any
+"""What a network remembers; only itself knows its shape."""
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network as a player calls it.
+    """A network as a player calls it, one observation at a time.
 
     `module` has the weights under the names of the checkpoint's group `network`. `forward` takes
-    observations uint8 [B, C, H, W], game variables int64 [B, V] and what is remembered; it answers
-    one value an action, float [B, A], and what is to be remembered. `initial_state` is remembered
-    at the start of an episode; a network without memory remembers nothing, (). `variables` are the
-    engine's names of the V numbers.
+    an observation, uint8 [1, C, H, W], the game's variables now by name, and what is remembered; it
+    answers how much each action is worth, float [1, A], and what is to be remembered.
+    `initial_state` is remembered at the start of an episode.
     """
 
     module: nn.Module
-    forward: Callable[[Tensor, Tensor, State], tuple[Tensor, State]]
-    initial_state: State = ()
-    variables: tuple[str, ...] = ()
+    forward: Callable[[Tensor, Mapping[str, float], State], tuple[Tensor, State]]
+    initial_state: State
 
 
 def build(manifest: Manifest) -> Architecture:
     """Lay out the declared network, its weights still to be loaded.
 
-    Raises ValueError where the name is unknown or the declaration contradicts itself.
+    Raises KeyError, TypeError or ValueError where the name is unknown or the declaration
+    contradicts itself.
     """
     builder = BUILDERS.get(str(manifest.network.get("name")))
     if builder is None:
@@ -51,21 +53,43 @@ def build(manifest: Manifest) -> Architecture:
     return builder(manifest)
 
 
-def _q_network(manifest: Manifest) -> Architecture:
-    network = QNetwork(manifest.observation_shape, manifest.action_count)
-    return Architecture(network, lambda observations, _, state: (network(observations), state))
+def _own(manifest: Manifest) -> Architecture:
+    """Lay out a network that was trained here."""
+    frames = tuple(manifest.network["arguments"]["frames"])
+    if frames != manifest.observation_shape:
+        raise ValueError(
+            f"its network sees {frames}, but observation_shape is {manifest.observation_shape}"
+        )
+    network = rebuild(manifest.network)
+    names = tuple(manifest.config.get("game_variables", ()))
+
+    def forward(
+        frames: Tensor, variables: Mapping[str, float], state: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        told = torch.tensor([network_variables(names, variables)])
+        worth, *_, state = network(Seen(frames, told), state)
+        return worth, state
+
+    return Architecture(network, forward, torch.zeros(1, network.torso.state_size))
 
 
 def _arnold(manifest: Manifest) -> Architecture:
     parameters = arnold_parameters.parse(manifest.network["arguments"])
     check_signature(manifest, arnold.manifest_of(parameters))
     network = arnold.ArnoldNetwork(parameters)
-    names = tuple(row.variable for row in parameters.embeddings)
-    return Architecture(network, network, network.initial_state(), names)
+    names = [row.variable for row in parameters.embeddings]
+
+    def forward(
+        frames: Tensor, variables: Mapping[str, float], state: arnold.State
+    ) -> tuple[Tensor, arnold.State]:
+        told = torch.tensor([[int(variables[name]) for name in names]], dtype=torch.int64)
+        return network(frames, told, state)
+
+    return Architecture(network, forward, network.initial_state())
 
 
 BUILDERS: dict[str, Callable[[Manifest], Architecture]] = {
-    QNetwork.__name__: _q_network,
+    **dict.fromkeys(NETWORKS, _own),
     "dqn_ff": _arnold,
     "dqn_rnn": _arnold,
 }

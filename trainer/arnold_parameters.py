@@ -38,6 +38,7 @@ GAME_FEATURES = ("target", "enemy", "health", "weapon", "ammo")
 GAME_VARIABLES = MappingProxyType(
     {"health": ("HEALTH", 101), "sel_ammo": ("SELECTED_WEAPON_AMMO", 301)}
 )
+_OF_EACH_VARIABLE = ("variable_dim", "bucket_size")
 # Arnold lets the engine draw on this screen and averages it down (src/doom/game.py, utils.py).
 SCREEN = "400x225"
 
@@ -100,11 +101,15 @@ class Parameters:
     game_variables: str = _setting(
         Text(100, _check_variables), "health,sel_ammo", "Game variables it is told."
     )
-    variable_dim: int | tuple[int, ...] = _setting(
-        Integers(1, 1024), 32, "Width of each game variable's embedding."
+    variable_dim: tuple[int, ...] = _setting(
+        Integers(1, 1024, most=len(GAME_VARIABLES)),
+        (32,),
+        "Width of each game variable's embedding; one number is for all.",
     )
-    bucket_size: int | tuple[int, ...] = _setting(
-        Integers(1, 301), 1, "Values of each game variable that share a row."
+    bucket_size: tuple[int, ...] = _setting(
+        Integers(1, 301, most=len(GAME_VARIABLES)),
+        (1,),
+        "Values of each game variable that share a row; one number is for all.",
     )
     game_features: str = _setting(
         Text(100, _check_features), "", "Features it tells of the screen."
@@ -184,17 +189,22 @@ class Parameters:
         return asdict(self)
 
 
-def _for_each(value: int | tuple[int, ...], count: int) -> tuple[int, ...]:
-    return value if isinstance(value, tuple) else (value,) * count
+def _for_each(numbers: tuple[int, ...], count: int) -> tuple[int, ...]:
+    return numbers * count if len(numbers) == 1 else numbers
 
 
 def parse(mapping: Mapping[str, object]) -> Parameters:
-    """Check a declaration and fill in Arnold's defaults.
+    """Check a declaration and fill in Arnold's defaults; a number may stand for a list of one.
 
     Raises ConfigError naming the parameter and its range.
     """
     rules = {entry.name: entry.metadata["rule"] for entry in fields(Parameters)}
-    parameters = Parameters(**parse_fields(mapping, rules))
+    lists = {
+        name: [value]
+        for name, value in mapping.items()
+        if name in _OF_EACH_VARIABLE and isinstance(value, int)
+    }
+    parameters = Parameters(**parse_fields({**mapping, **lists}, rules))
     if parameters.is_recurrent != bool(parameters.recurrence):
         wanted = "rnn, gru or lstm with" if parameters.is_recurrent else "empty without"
         raise ConfigError("recurrence", f"must be {wanted} network_type dqn_rnn")
@@ -203,12 +213,9 @@ def parse(mapping: Mapping[str, object]) -> Parameters:
     except GrammarError as error:
         raise ConfigError("action_combinations", f"{error}, or speed or crouch does") from error
     names = _names(parameters.game_variables)
-    for name in ("variable_dim", "bucket_size"):
-        value = getattr(parameters, name)
-        if isinstance(value, tuple) and len(value) != len(names):
-            raise ConfigError(
-                name, f"must be one number, or {len(names)}: one of each game variable"
-            )
+    for name in _OF_EACH_VARIABLE:
+        if len(getattr(parameters, name)) not in {1, len(names)}:
+            raise ConfigError(name, f"must be one number, or one for each of {','.join(names)}")
     return parameters
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
+from games.doom.actions import parse_actions
 from games.doom.environment import DoomGame
 from games.doom.observation import ObservationOptions
 from games.doom.rewards import RewardWeights
@@ -35,3 +36,8 @@ def observation_options(config: Config) -> ObservationOptions:
 def action_combinations(config: Config) -> str:
     """Name the action grammar, which is the scenario's own unless the config has one."""
     return config.action_combinations or SCENARIOS[config.scenario].action_combinations
+
+
+def action_count(config: Config) -> int:
+    """Count the actions of the grammar."""
+    return len(parse_actions(action_combinations(config)))

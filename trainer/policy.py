@@ -38,16 +38,13 @@ class Policy:
     def act(self, observation: Frame, variables: Mapping[str, float]) -> int:
         """Choose an action in [0, action_count) for uint8 [channels, height, width].
 
-        `variables` are the game's now, by name; the network reads those that it knows.
+        `variables` are the game's own, of which the network sees some.
         """
-        numbers = [int(variables[name]) for name in self._architecture.variables]
         with torch.inference_mode():
-            values, self._state = self._architecture.forward(
-                torch.from_numpy(observation)[None],
-                torch.tensor([numbers], dtype=torch.int64),
-                self._state,
+            worth, self._state = self._architecture.forward(
+                torch.from_numpy(observation)[None], variables, self._state
             )
-            return int(values.argmax())
+            return int(worth.argmax())
 
 
 def load(path: Path) -> Policy:

@@ -123,6 +123,50 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Integers:
+    """One to `most` whole numbers, each in [minimum, maximum]."""
+
+    minimum: int
+    maximum: int
+    most: int
+
+    def parse(self, name: str, value: object) -> tuple[int, ...]:
+        """Answer the numbers, or raise ConfigError naming the place."""
+        if not isinstance(value, list | tuple) or not 1 <= len(value) <= self.most:
+            raise ConfigError(name, f"must be a list of 1 to {self.most} whole numbers")
+        each = Integer(self.minimum, self.maximum)
+        return tuple(each.parse(f"{name}[{place}]", one) for place, one in enumerate(value))
+
+    def schema(self) -> dict[str, Any]:
+        """Say the rule in JSON Schema."""
+        each = Integer(self.minimum, self.maximum).schema()
+        return {"type": "array", "items": each, "minItems": 1, "maxItems": self.most}
+
+
+@dataclass(frozen=True)
+class Names:
+    """At most `most` different ones of some known names."""
+
+    names: tuple[str, ...]
+    most: int
+
+    def parse(self, name: str, value: object) -> tuple[str, ...]:
+        """Answer the names, or raise ConfigError naming the place."""
+        if not isinstance(value, list | tuple) or len(value) > self.most:
+            raise ConfigError(name, f"must be a list of at most {self.most} names")
+        each = Choice(self.names)
+        names = tuple(each.parse(f"{name}[{place}]", one) for place, one in enumerate(value))
+        if len(set(names)) < len(names):
+            raise ConfigError(name, "names something twice")
+        return names
+
+    def schema(self) -> dict[str, Any]:
+        """Say the rule in JSON Schema."""
+        each = Choice(self.names).schema()
+        return {"type": "array", "items": each, "maxItems": self.most, "uniqueItems": True}
+
+
+@dataclass(frozen=True)
 class Weights:
     """A number for each of some known names; names left out weigh 0."""
 
@@ -145,27 +189,7 @@ class Weights:
         return {"type": "object", "properties": entries, "additionalProperties": False}
 
 
-@dataclass(frozen=True)
-class Integers:
-    """A whole number in [minimum, maximum], or a list of such numbers."""
-
-    minimum: int
-    maximum: int
-
-    def parse(self, name: str, value: object) -> int | tuple[int, ...]:
-        """Answer the number or numbers, or raise ConfigError naming the entry."""
-        one = Integer(self.minimum, self.maximum)
-        if isinstance(value, list | tuple):
-            return tuple(one.parse(f"{name}[{place}]", item) for place, item in enumerate(value))
-        return one.parse(name, value)
-
-    def schema(self) -> dict[str, Any]:
-        """Say the rule in JSON Schema."""
-        one = Integer(self.minimum, self.maximum).schema()
-        return {"anyOf": [one, {"type": "array", "items": one}]}
-
-
-Rule = Integer | Integers | Number | Choice | Flag | Text | Weights
+Rule = Integer | Integers | Names | Number | Choice | Flag | Text | Weights
 
 
 def parse_fields(mapping: Mapping[str, object], rules: Mapping[str, Rule]) -> dict[str, Any]:

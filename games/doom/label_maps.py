@@ -58,14 +58,12 @@ def parse_mapping(mapping: str) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(int(name) for name in group) for group in groups)
 
 
-def label_maps(buffer: Frame, labels: Iterable[Label], groups: Sequence[Sequence[int]]) -> Frame:
-    """Draw the maps, uint8 [height, width, maps]: 255 where an object of the group is seen.
+def label_map(buffer: Frame, labels: Iterable[Label], group: Sequence[int]) -> Frame:
+    """Draw one map, uint8 [height, width]: 255 where an object of the group's kinds is seen.
 
     `buffer`, uint8 [height, width], holds in every pixel the `value` of the label seen there.
     """
-    is_drawn = np.zeros((256, len(groups)), dtype=np.uint8)
-    for label in labels:
-        for place, group in enumerate(groups):
-            if any(label.object_category in KINDS[kind] for kind in group):
-                is_drawn[label.value, place] = 255
-    return is_drawn[buffer]
+    categories = frozenset().union(*(KINDS[kind] for kind in group))
+    shade = np.zeros(256, dtype=np.uint8)
+    shade[[label.value for label in labels if label.object_category in categories]] = 255
+    return shade[buffer]

@@ -51,13 +51,16 @@ class ObservationOptions:
         return set(self.render.split("+"))
 
     @property
-    def label_channels(self) -> int:
-        """Channels that show what stands where."""
-        return len(parse_mapping(self.label_maps)) or int(self.labels)
+    def buffers(self) -> tuple[str, ...]:
+        """The buffers shown beside the screen, in the order of their channels."""
+        labels = self.labels or self.label_maps != ""
+        shown = {"depth": self.depth, "labels": labels, "automap": self.automap}
+        return tuple(name for name, is_shown in shown.items() if is_shown)
 
     @property
     def space(self) -> ObservationSpace:
         """The declared space of the observations these options lead to."""
         screen = 3 if self.color == "rgb" else 1
-        channels = screen + self.depth + self.label_channels + self.automap
+        more_maps = max(0, len(parse_mapping(self.label_maps)) - 1)
+        channels = screen + len(self.buffers) + more_maps
         return ObservationSpace(channels, self.history, self.height, self.width)

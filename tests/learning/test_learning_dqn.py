@@ -123,7 +123,7 @@ def test_dqn_learns_to_shoot_the_monster(games: VectorGame, tmp_path: Path) -> N
     reporter = train(config, games, tmp_path / "run")
     policy = load(reporter.path_of(1800))
 
-    trained = scores(games, lambda observations: [policy.act(seen, {}) for seen in observations])
+    trained = scores(games, lambda observations: [policy.act(seen) for seen in observations])
     generator = np.random.default_rng(0)
     chance = scores(games, lambda seen: generator.integers(0, games.action_count, len(seen)))
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from games.stack import Stack
 from referee.agents import TrainedAgent
 from referee.playing import open_game, play_episode
 from tests.unit.test_trainer_arnold import PUBLISHED, random_weights
@@ -29,12 +30,16 @@ def an_agent(directory: Path, name: str) -> TrainedAgent:
 
 def decisions(game: DoomGame, agent: TrainedAgent, seed: int, count: int) -> list[int]:
     """Begin the episode of `seed` and play so many decisions of it, or all there are."""
-    observation = game.new_episode(seed)
+    stack = Stack(game.observation_space)
+    game.new_episode(seed, stack.newest)
+    stack.begin()
     agent.begin(seed, game.action_count)
     taken: list[int] = []
-    while len(taken) < count and observation is not None:
-        taken.append(agent.act(observation, game.variables))
-        observation = game.make_action(taken[-1]).observation
+    while len(taken) < count:
+        taken.append(agent.act(stack.observation, game.variables))
+        if game.make_action(taken[-1], stack.newest).ended:
+            break
+        stack.push()
     return taken
 
 

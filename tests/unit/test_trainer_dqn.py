@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -11,10 +10,8 @@ import torch
 from tests.unit.test_trainer_checkpoint import MANIFEST
 from trainer import checkpoint
 from trainer.config import parse
-from trainer.doom import observation_options
-from trainer.dqn import Learner, Training, double_q_targets, epsilon_at
+from trainer.dqn import Learner, double_q_targets, epsilon_at
 from trainer.network import new_network
-from trainer.offline import OfflineReporter
 from trainer.policy import load
 from trainer.replay import Batch
 
@@ -107,27 +104,20 @@ def test_policy_acts_like_the_network_it_was_saved_from(tmp_path: Path) -> None:
     policy = load(path)
     observations = a_batch(1, size=50).observations
     chosen = learner.act(observations)
-    assert [policy.act(observation, {}) for observation in observations] == chosen.tolist()
+    assert [policy.act(observation) for observation in observations] == chosen.tolist()
     assert len(set(chosen.tolist())) > 1
-    assert {policy.act(observations[0], {}) for _ in range(100)} == {chosen[0]}
+    assert {policy.act(observations[0]) for _ in range(100)} == {chosen[0]}
 
 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
         ({"network": {"name": "Mystery", "arguments": {}}}, "'Mystery' is unknown"),
-        ({"action_count": 6}, "has 5 actions, but action_count is 6"),
-        ({"observation_shape": (3, 36, 64)}, r"show \(4, 36, 64\), .* is \(3, 36, 64\)"),
-        ({"observation": {"history": 4, "smell": True}}, "smell"),
-        ({"observation": {"history": 4, "screen": "1x1"}}, "screen '1x1' is unknown"),
-        (
-            {"observation": {"history": 3}, "observation_shape": (3, 36, 64)},
-            r"features\.0\.weight is 16x4x8x8, needed is 16x3x8x8",
-        ),
+        ({"action_count": 6}, "do not fit"),
     ],
 )
 def test_policy_of_another_network_is_refused(
-    tmp_path: Path, change: dict[str, Any], reason: str
+    tmp_path: Path, change: dict[str, object], reason: str
 ) -> None:
     learner = Learner(parse({}), SHAPE, ACTIONS)
     path = tmp_path / "checkpoint.safetensors"
@@ -135,15 +125,3 @@ def test_policy_of_another_network_is_refused(
     checkpoint.write(path, manifest, checkpoint.grouped(**learner.state()))
     with pytest.raises(checkpoint.CheckpointError, match=reason):
         load(path)
-
-
-def test_training_refuses_to_go_on_from_a_checkpoint_of_another_shape(tmp_path: Path) -> None:
-    """Four channels into a config of three: both shapes are in the message."""
-    config = parse({"history": 3, "frame_skip": 2})
-    games = SimpleNamespace(space=observation_options(config).space, action_count=ACTIONS)
-    training = Training(config, games, OfflineReporter(tmp_path))
-    path = tmp_path / "checkpoint.safetensors"
-    checkpoint.write(path, MANIFEST, {})
-    expected = "is 4x36x64, needed is 3x36x64; frame_skip is 4, needed is 2"
-    with pytest.raises(checkpoint.CheckpointError, match=expected):
-        training.load(path)

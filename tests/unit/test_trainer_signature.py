@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.unit.test_trainer_checkpoint import MANIFEST
+from trainer import checkpoint
+from trainer.algorithms import network_shape
 from trainer.checkpoint import CheckpointError
+from trainer.config import parse
+from trainer.doom import observation_options
+from trainer.networks import QNetwork, describe
+from trainer.offline import OfflineReporter
 from trainer.signature import check_shapes, check_signature
+from trainer.training import Training
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 NEEDED = {"conv.0.weight": (32, 3, 8, 8), "head.bias": (5,), "norm.num_batches_tracked": ()}
 
@@ -34,6 +45,20 @@ def test_a_signature_that_differs_is_refused_with_both_values(
 ) -> None:
     with pytest.raises(CheckpointError, match=message):
         check_signature(replace(MANIFEST, **change), MANIFEST)
+
+
+def test_training_refuses_to_go_on_from_a_checkpoint_of_another_shape(tmp_path: Path) -> None:
+    """Four channels into a config of three: both shapes are in the message."""
+    config = parse({"history": 3, "frame_skip": 2})
+    shape = network_shape(config)
+    algorithm = SimpleNamespace(description=lambda: describe(QNetwork(shape), shape))
+    players = SimpleNamespace(ring=SimpleNamespace(space=observation_options(config).space))
+    training = Training(config, algorithm, players, OfflineReporter(tmp_path))
+    path = tmp_path / "checkpoint.safetensors"
+    checkpoint.write(path, MANIFEST, {})
+    expected = "is 4x36x64, needed is 3x36x64; frame_skip is 4, needed is 2"
+    with pytest.raises(CheckpointError, match=expected):
+        training.load(path)
 
 
 def test_weights_that_fit_are_accepted_with_and_without_a_count_of_batches() -> None:
