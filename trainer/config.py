@@ -6,7 +6,6 @@ configuration before anything is started. `python -m trainer.config` rewrites `c
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 import sys
@@ -30,6 +29,7 @@ from trainer.rules import (
     Rule,
     Text,
     Weights,
+    parse_fields,
 )
 
 if TYPE_CHECKING:
@@ -110,8 +110,8 @@ class Config:
     action_combinations: str = _setting(
         Text(200, _check_grammar),
         "",
-        "Action grammar: ';' joins groups pressed together, '+' joins exclusive choices; "
-        "empty takes the scenario's own.",
+        "Action grammar: ';' joins groups pressed together, '+' joins exclusive choices, a group "
+        "ending in '!' is held with every action; empty takes the scenario's own.",
     )
     seed: int = _setting(Integer(0, SEED_LIMIT - 1), 0, "Seed of everything stochastic in the run.")
     gpu_id: int = _setting(
@@ -270,10 +270,8 @@ def parse(mapping: Mapping[str, object]) -> Config:
     their range, and values that do not fit each other.
     """
     known = {entry.name: entry for entry in fields(Config)}
-    for name in mapping:
-        if name not in known:
-            raise ConfigError(name, _unknown(name, list(known)))
-    algorithm = _rule(known["algorithm"]).parse("algorithm", mapping.get("algorithm", "PPO"))
+    given = parse_fields(mapping, {name: _rule(entry) for name, entry in known.items()})
+    algorithm = given.get("algorithm", known["algorithm"].default)
     for name in mapping:
         owners = known[name].metadata["of"]
         if algorithm not in owners:
@@ -283,8 +281,7 @@ def parse(mapping: Mapping[str, object]) -> Config:
         for name, entry in known.items()
         if algorithm in entry.metadata["defaults"]
     }
-    values |= {name: _rule(known[name]).parse(name, value) for name, value in mapping.items()}
-    config = Config(**values)
+    config = Config(**values | given)
     _check_together(config)
     return _on_its_scenario(_on_its_map(config, given=set(mapping)))
 
@@ -343,11 +340,6 @@ def _on_its_map(config: Config, *, given: set[str]) -> Config:
     if "scenario" in given and config.scenario != scenario:
         raise ConfigError("scenario", f"does not fit map_id, which is {scenario}")
     return replace(config, scenario=scenario)
-
-
-def _unknown(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"is not a field; did you mean {near[0]}?" if near else "is not a field"
 
 
 def _rule(entry: Field[Any]) -> Rule:

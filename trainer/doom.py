@@ -28,9 +28,9 @@ def new_game(config: Config) -> DoomGame:
 
 
 def observation_options(config: Config) -> ObservationOptions:
-    """Pick out of a config what the player sees."""
-    names = [entry.name for entry in fields(ObservationOptions)]
-    return ObservationOptions(**{name: getattr(config, name) for name in names})
+    """Pick out of a config what the player sees; what it has no field for stays as it is."""
+    named = {entry.name for entry in fields(ObservationOptions)} & config.to_mapping().keys()
+    return ObservationOptions(**{name: getattr(config, name) for name in named})
 
 
 def action_combinations(config: Config) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 
 class ConfigError(ValueError):
@@ -189,3 +190,17 @@ class Weights:
 
 
 Rule = Integer | Integers | Names | Number | Choice | Flag | Text | Weights
+
+
+def parse_fields(mapping: Mapping[str, object], rules: Mapping[str, Rule]) -> dict[str, Any]:
+    """Check every field of `mapping` by its rule; fields left out stay out.
+
+    Raises ConfigError naming the field: an unknown one with the nearest known name, a value with
+    the rule it breaks.
+    """
+    for name in mapping:
+        if name not in rules:
+            near = difflib.get_close_matches(name, rules, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ConfigError(name, f"is not a field{hint}")
+    return {name: rules[name].parse(name, value) for name, value in mapping.items()}

@@ -22,6 +22,7 @@ from trainer.checkpoint import Manifest
 from trainer.doom import action_combinations, observation_options
 from trainer.reporter import Reporter, Request
 from trainer.seeds import evaluation_seed
+from trainer.signature import check_signature
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -186,9 +187,10 @@ class Training:
     def load(self, path: Path) -> None:
         """Stand where the training that wrote the checkpoint stood.
 
-        Raises CheckpointError where it belongs to another config.
+        Raises CheckpointError where it does not fit or belongs to another config.
         """
         manifest = checkpoint.read_manifest(path)
+        check_signature(manifest, self._manifest())
         if manifest.config != self._config.to_mapping():
             raise checkpoint.CheckpointError("the checkpoint was written under another config")
         self._algorithm.load(path)

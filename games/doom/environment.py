@@ -12,6 +12,7 @@ import vizdoom
 from games.doom.actions import parse_actions, used_buttons
 from games.doom.engine import write_launcher
 from games.doom.features import FEATURE_NAMES, read_features
+from games.doom.observation import DRAWABLE
 from games.doom.randomisation import write_variant
 from games.doom.rewards import EventReader, RewardWeights
 from games.doom.scenarios import SCENARIOS, Scenario
@@ -186,10 +187,13 @@ class DoomGame:
         screen_format = vizdoom.ScreenFormat.RGB24 if is_rgb else vizdoom.ScreenFormat.GRAY8
         engine.set_screen_format(screen_format)
         engine.set_depth_buffer_enabled(options.depth)
-        engine.set_labels_buffer_enabled(options.labels or bool(self.feature_names))
+        engine.set_labels_buffer_enabled("labels" in options.buffers or bool(self.feature_names))
         engine.set_automap_buffer_enabled(options.automap)
         engine.set_available_buttons([getattr(vizdoom.Button, name) for name in self._buttons])
         engine.set_available_game_variables([])
+        if options.render:
+            for name in DRAWABLE:
+                getattr(engine, f"set_render_{name}")(name in options.drawn)
         self._set_up_scenario(directory)
 
     def _set_up_scenario(self, directory: Path) -> None:

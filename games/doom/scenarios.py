@@ -152,6 +152,7 @@ def check_actions(scenario: Scenario, grammar: str) -> None:
         for name, buttons in BUTTONS_BY_CATEGORY.items()
         if set(buttons) <= set(scenario.buttons)
     ]
-    for name in (name for group in parse_groups(grammar) for name in group):
+    groups, held = parse_groups(grammar)
+    for name in (*(name for group in groups for name in group), *held):
         if name not in allowed:
             raise GrammarError(f"{scenario.name} has no {name}; allowed: {', '.join(allowed)}")

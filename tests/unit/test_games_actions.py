@@ -38,6 +38,7 @@ SIZES = {"move_fb": 2, "move_lr": 2, "turn_lr": 2, "look_ud": 2, "attack": 1, "s
         # Groups of our own.
         ("turn_lr+move_lr;move_f", 9),
         ("move_f;turn_lr;use", 11),
+        ("attack+move_lr;turn_lr;move_fb;speed!", 35),
     ],
 )
 def test_grammar_yields_the_product_of_its_groups(grammar: str, count: int) -> None:
@@ -89,6 +90,12 @@ def test_choices_of_one_group_are_never_pressed_together(
         assert all(len(pressed.intersection(action)) <= 1 for action in actions)
 
 
+def test_a_held_button_is_pressed_with_every_action_and_changes_none() -> None:
+    chosen = parse_actions("turn_lr+attack")
+    held = parse_actions("speed!;turn_lr+attack;crouch!")
+    assert held == [(*action, "SPEED", "CROUCH") for action in chosen]
+
+
 @pytest.mark.parametrize(
     ("grammar", "part"),
     [
@@ -97,6 +104,12 @@ def test_choices_of_one_group_are_never_pressed_together(
         ("attack;", "''"),
         ("move_fb;move_f", "twice"),
         ("attack+attack", "twice"),
+        ("attack;attack!", "twice"),
+        ("speed!;attack;speed!", "twice"),
+        ("speed!", "nothing to choose"),
+        ("attack;turn_lr!", "cannot hold 'turn_lr'"),
+        ("attack;fly!", "cannot hold 'fly'"),
+        ("attack;speed!+crouch", "'speed!'"),
     ],
 )
 def test_bad_grammar_is_refused_naming_its_part(grammar: str, part: str) -> None:
