@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trainer import dqn, ppo
-from trainer.doom import action_count, new_game, observation_options
+from trainer.games import GameSetup, game_setup
 from trainer.networks import Shape
 from trainer.players import Casting, Players
 from trainer.ring import Ring, RingShape
@@ -41,13 +40,19 @@ RECIPES = {
 
 
 @contextlib.contextmanager
-def opened(config: Config, reporter: Reporter) -> Iterator[Training]:
-    """Start the games of a training and hand it out; everything ends with the block."""
+def opened(
+    config: Config, reporter: Reporter, *, game: GameSetup | None = None
+) -> Iterator[Training]:
+    """Start the games of a training and hand it out; everything ends with the block.
+
+    `game` is played in place of the one that the config names.
+    """
     recipe = RECIPES[config.algorithm]
-    shape = network_shape(config)
+    game = game or game_setup(config)
+    shape = network_shape(config, game)
     ring = Ring(
         RingShape(
-            space=observation_options(config).space,
+            space=game.space,
             games=config.games,
             rollout_steps=config.rollout_steps,
             windows=recipe.windows(config),
@@ -61,21 +66,21 @@ def opened(config: Config, reporter: Reporter) -> Iterator[Training]:
     casting = Casting(
         actors=config.actors,
         seed=config.seed,
-        make_game=functools.partial(new_game, config),
+        make_game=game.start,
         variables=config.game_variables,
         behaviour=recipe.behaviour(shape),
     )
     with Players(casting, ring, algorithm.network) as players:
-        yield Training(config, algorithm, players, reporter)
+        yield Training(config, game, algorithm, players, reporter)
 
 
-def network_shape(config: Config) -> Shape:
+def network_shape(config: Config, game: GameSetup) -> Shape:
     """Say what the network of a config sees and decides on."""
     return Shape(
-        frames=observation_options(config).space.shape,
-        action_count=action_count(config),
+        frames=game.space.shape,
+        action_count=game.action_count,
         variables=len(config.game_variables),
-        features=2 if config.game_features else 0,
+        features=game.feature_count if config.game_features else 0,
         channels=config.channels,
         hidden=config.hidden,
         recurrent=config.network_type == "lstm",

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from games.catalogue import map_id
-from games.doom.actions import parse_actions
+from games.doom.actions import GrammarError, parse_actions
 from games.doom.rewards import REWARD_KINDS
-from games.doom.scenarios import SCENARIOS
+from games.doom.scenarios import SCENARIOS, check_actions
 from games.doom.variables import VARIABLES
 from trainer.rules import (
     Choice,
@@ -126,6 +126,15 @@ class Config:
     automap: bool = _setting(Flag(), default=False, meaning="Observe the map drawn so far.")
     history: int = _setting(Integer(1, 16), 4, "Frames an observation holds.")
     frame_skip: int = _setting(Integer(1, 35), 4, "Game tics (35 a second) a decision is held.")
+    randomise_textures: bool = _setting(
+        Flag(), default=False, meaning="Exchange the textures of a map, but never when judging."
+    )
+    randomise_health: bool = _setting(
+        Flag(), default=False, meaning="Vary the monsters' health, but never when judging."
+    )
+    randomise_spawn: bool = _setting(
+        Flag(), default=False, meaning="Turn players to any side, but never when judging."
+    )
     reward_weights: dict[str, float] = field(
         default_factory=dict,
         metadata={
@@ -162,7 +171,7 @@ class Config:
     rollout_steps: int = _setting(
         Integer(1, 4096), 64, "Steps of each game in a window; there is one an iteration.", DQN=8
     )
-    batch_size: int = _setting(Integer(1, 65_536), 256, "Steps in a batch of an update.", DQN=32)
+    batch_size: int = _setting(Integer(1, 65_536), 128, "Steps in a batch of an update.", DQN=32)
     learning_rate: float = _setting(
         Number(0, 1, open_minimum=True), 1e-3, "Step size of the Adam optimizer.", DQN=3e-4
     )
@@ -177,7 +186,7 @@ class Config:
         Number(0, 1e6), 0.0, "Factor on every reward the learner sees; 0 takes the scenario's own."
     )
 
-    epochs: int = _setting(Integer(1, 64), 3, "Passes over every window.", of=("PPO",))
+    epochs: int = _setting(Integer(1, 64), 2, "Passes over every window.", of=("PPO",))
     gae_lambda: float = _setting(
         Number(0, 1), 0.95, "Weight of longer returns in the advantages.", of=("PPO",)
     )
@@ -282,8 +291,9 @@ def parse(mapping: Mapping[str, object]) -> Config:
         if algorithm in entry.metadata["defaults"]
     }
     config = Config(**values | given)
+    config = _on_its_map(config, given=set(mapping))
     _check_together(config)
-    return _on_its_scenario(_on_its_map(config, given=set(mapping)))
+    return _on_its_scenario(config)
 
 
 def schema() -> dict[str, Any]:
@@ -303,6 +313,13 @@ def schema_text() -> str:
 
 
 def _check_together(config: Config) -> None:
+    try:
+        check_actions(
+            SCENARIOS[config.scenario],
+            config.action_combinations or SCENARIOS[config.scenario].action_combinations,
+        )
+    except GrammarError as error:
+        raise ConfigError("action_combinations", str(error)) from error
     if config.actors > config.games:
         raise ConfigError("actors", "must not exceed games")
     if config.history > config.rollout_steps:
@@ -316,11 +333,14 @@ def _check_replay(config: Config) -> None:
         raise ConfigError("network_type", f"must be feed_forward for {config.algorithm}")
     if config.stop_decay <= config.start_decay:
         raise ConfigError("stop_decay", "must be greater than start_decay")
-    if config.learning_starts > config.replay_capacity:
-        raise ConfigError("learning_starts", "must not exceed replay_capacity")
-    needed = 2 * config.steps_per_iteration + config.games * (config.n_step + config.history)
-    if config.replay_capacity < needed:
-        raise ConfigError("replay_capacity", f"must be at least {needed} with these windows")
+    window, frames = config.steps_per_iteration, config.games * config.history
+    least = config.games * (config.n_step + 1)
+    # Whole windows make up the replay, and the one being played is not drawn from.
+    held = config.replay_capacity // window * window - window - frames
+    if held < least:
+        raise ConfigError("replay_capacity", f"must be at least {2 * window + frames + least}")
+    if not least <= config.learning_starts <= held:
+        raise ConfigError("learning_starts", f"must be from {least} to {held}")
 
 
 def _on_its_scenario(config: Config) -> Config:

@@ -136,10 +136,10 @@ class DQN:
         """Copy the weights, the optimizer's moments and, if the config says so, the replay."""
         groups = self._learner.state()
         groups["target"] = arrays(self.target.state_dict())
-        groups["counts"] = {"updates": np.array([self._updates], dtype=np.int64)}
+        counts = {"updates": self._updates, "played": self.replay.played}
+        groups["counts"] = {name: np.array([count]) for name, count in counts.items()}
         if self._config.persist_replay:
-            groups["replay"] = self._ring.state(self.replay.played)
-            groups["counts"]["played"] = np.array([self.replay.played], dtype=np.int64)
+            groups["replay"] = self.replay.state()
         return groups
 
     def load(self, path: Path) -> None:
@@ -148,9 +148,7 @@ class DQN:
         self.target.load_state_dict(tensors(checkpoint.read_group(path, "target")))
         counts = checkpoint.read_group(path, "counts")
         self._updates = int(counts["updates"][0])
-        if "played" in counts:
-            self._ring.load(checkpoint.read_group(path, "replay"))
-            self.replay.grow(int(counts["played"][0]))
+        self.replay.load(checkpoint.read_group(path, "replay"), int(counts["played"][0]))
 
     def description(self) -> dict[str, Any]:
         """Describe the network."""

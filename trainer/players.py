@@ -87,6 +87,7 @@ class Players:
 
     def restart(self, iteration: int) -> None:
         """Leave every episode and begin those that the iteration decides."""
+        self.ring.cut(iteration * self.ring.shape.rollout_steps - 1)
         self._tell({"do": "restart", "iteration": iteration})
         self._answers()
 

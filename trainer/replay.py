@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from trainer.ring import CUT, ENDED, GOES_ON
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from trainer.ring import Ring
@@ -37,11 +39,24 @@ class Replay:
     def __init__(self, ring: Ring) -> None:
         """Remember nothing yet."""
         self._ring = ring
+        self._since = 0
         self.played = 0
 
     def __len__(self) -> int:
         """Count the steps of all games that may be drawn."""
-        return (self.played - self._first()) * self._ring.shape.games
+        return len(self.held) * self._ring.shape.games
+
+    @property
+    def held(self) -> range:
+        """The steps that may be read, counted from the first ever played.
+
+        Their frames, and those that they are stacked on, are out of the actors' reach: these may
+        be writing the window after the last one played, and the first frame after that.
+        """
+        shape = self._ring.shape
+        lost = self.played - (self._ring.length - shape.rollout_steps - 1)
+        first = lost + shape.space.history - 1 if lost > self._since else self._since
+        return range(first, self.played)
 
     def grow(self, played: int) -> None:
         """Take in what was played: `played` steps of every game since the beginning."""
@@ -51,7 +66,7 @@ class Replay:
         self, count: int, *, n_step: int, generator: np.random.Generator
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Draw steps and games, [count] each, evenly among those with a history and a future."""
-        first, last = self._first(), self.played - n_step
+        first, last = self.held.start, self.held.stop - n_step
         steps = np.empty(count, dtype=np.int64)
         games = np.empty(count, dtype=np.int64)
         wanted = np.arange(count)
@@ -88,12 +103,15 @@ class Replay:
         actions = ring["actions"][steps % ring.length, games].astype(np.int64)
         return Transitions(steps, games, next_steps, actions, returns, discounts)
 
-    def _first(self) -> int:
-        """Find the oldest step whose frames all are out of the actors' reach.
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Copy what is remembered, by column of the ring."""
+        return self._ring.state(self.played)
 
-        They may be writing the window after the last one played, and the first frame after that.
+    def load(self, state: Mapping[str, NDArray[Any]], played: int) -> None:
+        """Take over what `state` answered once `played` steps of every game had been played.
+
+        Where that is nothing, remember only what is played from then on.
         """
-        shape = self._ring.shape
-        kept = self._ring.length - shape.rollout_steps - 1
-        lost = self.played - kept
-        return lost + shape.space.history - 1 if lost > 0 else 0
+        self.played = played
+        self._ring.load(state)
+        self._since = 0 if state else played

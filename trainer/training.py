@@ -12,14 +12,12 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from trainer import checkpoint
 from trainer.checkpoint import Manifest
-from trainer.doom import action_combinations, observation_options
 from trainer.reporter import Reporter, Request
 from trainer.seeds import evaluation_seed
 from trainer.signature import check_signature
@@ -31,6 +29,7 @@ if TYPE_CHECKING:
     from trainer.actor import Episode
     from trainer.checkpoint import Tensors
     from trainer.config import Config
+    from trainer.games import GameSetup
     from trainer.networks import Network
     from trainer.players import Players
 
@@ -72,10 +71,16 @@ class Training:
     """One run: where it stands, and how it goes on."""
 
     def __init__(
-        self, config: Config, algorithm: Algorithm, players: Players, reporter: Reporter
+        self,
+        config: Config,
+        game: GameSetup,
+        algorithm: Algorithm,
+        players: Players,
+        reporter: Reporter,
     ) -> None:
         """Stand at the beginning; `players` may be shared by nobody else."""
         self._config = config
+        self._game = game
         self._algorithm = algorithm
         self._players = players
         self._reporter = reporter
@@ -199,16 +204,16 @@ class Training:
         self._iteration = manifest.iteration
 
     def _manifest(self) -> Manifest:
-        config, space = self._config, self._players.ring.space
+        config, game = self._config, self._game
         network = self._algorithm.description()
         return Manifest(
             algorithm=config.algorithm,
             game=config.game,
             scenario=config.scenario,
-            action_combinations=action_combinations(config),
-            action_count=network["arguments"]["action_count"],
-            observation_shape=space.shape,
-            observation=asdict(observation_options(config)),
+            action_combinations=game.action_combinations,
+            action_count=game.action_count,
+            observation_shape=game.space.shape,
+            observation=dict(game.observation),
             frame_skip=config.frame_skip,
             recurrent=network["arguments"]["recurrent"],
             network=network,

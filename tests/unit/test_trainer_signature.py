@@ -13,7 +13,7 @@ from trainer import checkpoint
 from trainer.algorithms import network_shape
 from trainer.checkpoint import CheckpointError
 from trainer.config import parse
-from trainer.doom import observation_options
+from trainer.games import game_setup
 from trainer.networks import QNetwork, describe
 from trainer.offline import OfflineReporter
 from trainer.signature import check_shapes, check_signature
@@ -52,7 +52,7 @@ def test_training_refuses_to_go_on_from_a_checkpoint_of_another_shape(tmp_path: 
     config = parse({"history": 3, "frame_skip": 2})
     shape = network_shape(config)
     algorithm = SimpleNamespace(description=lambda: describe(QNetwork(shape), shape))
-    players = SimpleNamespace(ring=SimpleNamespace(space=observation_options(config).space))
+    players = SimpleNamespace(ring=SimpleNamespace(space=game_setup(config).space))
     training = Training(config, algorithm, players, OfflineReporter(tmp_path))
     path = tmp_path / "checkpoint.safetensors"
     checkpoint.write(path, MANIFEST, {})
