@@ -26,6 +26,7 @@ from trainer.rules import (
     Integers,
     Names,
     Number,
+    Optional,
     Rule,
     Text,
     Weights,
@@ -248,6 +249,19 @@ class Config:
     )
     eval_episodes: int = _setting(
         Integer(1, 1_000), 20, "Greedy episodes that judge each checkpoint."
+    )
+    target_return: float | None = _setting(
+        Optional(Number(-1e9, 1e9)),
+        None,
+        "Mean return of those episodes at which the run is done early; null is never.",
+    )
+    plateau_evaluations: int = _setting(
+        Integer(0, 10_000),
+        0,
+        "Judgements in a row without a rise after which the run is done early; 0 is never.",
+    )
+    plateau_delta: float = _setting(
+        Number(0, 1e9), 0.0, "Least rise above the best mean return that counts as one."
     )
 
     @property

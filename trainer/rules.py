@@ -69,6 +69,22 @@ class Number:
 
 
 @dataclass(frozen=True)
+class Optional:
+    """A number as another rule has it, or none: JSON's null."""
+
+    rule: Integer | Number
+
+    def parse(self, name: str, value: object) -> float | None:
+        """Answer the number or None, or raise ConfigError."""
+        return None if value is None else self.rule.parse(name, value)
+
+    def schema(self) -> dict[str, Any]:
+        """Say the rule in JSON Schema."""
+        schema = self.rule.schema()
+        return {**schema, "type": [schema["type"], "null"]}
+
+
+@dataclass(frozen=True)
 class Choice:
     """One of a few words."""
 
@@ -189,7 +205,7 @@ class Weights:
         return {"type": "object", "properties": entries, "additionalProperties": False}
 
 
-Rule = Integer | Integers | Names | Number | Choice | Flag | Text | Weights
+Rule = Integer | Integers | Names | Number | Optional | Choice | Flag | Text | Weights
 
 
 def parse_fields(mapping: Mapping[str, object], rules: Mapping[str, Rule]) -> dict[str, Any]:

@@ -110,11 +110,15 @@ class Training:
             request = self._stretch(min(self._next_checkpoint(), end))
             if request is Request.CANCEL:
                 return request
+            self._save(self._evaluate() if self._is_due() else {})
             if request is not Request.GO_ON:
-                self._save({})
                 return request
-            self._save(self._evaluate())
         return Request.GO_ON
+
+    def _is_due(self) -> bool:
+        """Tell whether this iteration is one to judge the network at, whoever asks for what."""
+        is_last = self._iteration == self._config.iterations
+        return is_last or self._iteration % self._config.checkpoint_interval == 0
 
     def _next_checkpoint(self) -> int:
         interval = self._config.checkpoint_interval
