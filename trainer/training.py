@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from trainer import checkpoint
+from trainer import config as run_config
 from trainer.checkpoint import Manifest
 from trainer.reporter import Reporter, Request
 from trainer.seeds import evaluation_seed
@@ -200,12 +201,22 @@ class Training:
         """
         manifest = checkpoint.read_manifest(path)
         check_signature(manifest, self._manifest())
-        if manifest.config != self._config.to_mapping():
-            raise checkpoint.CheckpointError("the checkpoint was written under another config")
+        self._check_config(manifest)
         self._algorithm.load(path)
         rng = checkpoint.read_group(path, "rng")
         checkpoint.set_generator_state(self._generator, rng["generator"])
         self._iteration = manifest.iteration
+
+    def _check_config(self, manifest: Manifest) -> None:
+        """Compare configs as this program reads them: an older one lacks the newer fields."""
+        try:
+            written = run_config.parse(manifest.config)
+        except run_config.ConfigError as error:
+            raise checkpoint.CheckpointError(
+                f"the checkpoint's config is unknown: {error}"
+            ) from error
+        if written != self._config:
+            raise checkpoint.CheckpointError("the checkpoint was written under another config")
 
     def _manifest(self) -> Manifest:
         config, game = self._config, self._game
