@@ -34,7 +34,8 @@ class Manifest:
     """What a checkpoint says about itself.
 
     `observation` holds the fields of games.doom.observation.ObservationOptions; `network` its
-    architecture's name and arguments; `stopping` what trainer.stopping remembers.
+    architecture's name and arguments; `stopping` what trainer.stopping remembers; `stage` is where
+    the training stands in its curriculum.
     """
 
     algorithm: str
@@ -51,6 +52,7 @@ class Manifest:
     iteration: int
     steps: int
     stopping: dict[str, Any] = field(default_factory=dict)
+    stage: int = 0
     format_version: int = FORMAT_VERSION
 
 

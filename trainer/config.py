@@ -9,15 +9,15 @@ from __future__ import annotations
 import json
 import re
 import sys
-from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from games.catalogue import map_id
-from games.doom.actions import GrammarError, parse_actions
+from games.doom.actions import parse_actions
 from games.doom.rewards import REWARD_KINDS
-from games.doom.scenarios import SCENARIOS, check_actions
+from games.doom.scenarios import SCENARIOS
 from games.doom.variables import VARIABLES
+from trainer import maps
 from trainer.rules import (
     Choice,
     ConfigError,
@@ -28,6 +28,8 @@ from trainer.rules import (
     Number,
     Optional,
     Rule,
+    Stage,
+    Stages,
     Text,
     Weights,
     parse_fields,
@@ -104,9 +106,24 @@ class Config:
         "What the learner multiplies in; bfloat16 pays on processors and GPUs that have it.",
     )
     game: str = _setting(Choice(("doom",)), "doom", "Game to learn.")
-    scenario: str = _setting(Choice(tuple(SCENARIOS)), "basic", "Scenario of the game.")
+    scenario: str = _setting(Choice(tuple(SCENARIOS)), "basic", "Map of the game, by its name.")
     map_id: str = _setting(
         Text(36, _check_uuid), "", "Catalogue id of the map; empty takes the scenario's own."
+    )
+    maps: tuple[str, ...] = _setting(
+        Names(tuple(SCENARIOS), most=16),
+        (),
+        "Maps to train on side by side, as evenly as games can share them; empty is `scenario`.",
+    )
+    test_maps: tuple[str, ...] = _setting(
+        Names(tuple(SCENARIOS), most=16),
+        (),
+        "Maps to judge checkpoints on; empty takes those that are trained on.",
+    )
+    curriculum: tuple[Stage, ...] = _setting(
+        Stages(tuple(SCENARIOS), most=16),
+        (),
+        "Maps to train on one after the other, each until eval_return at a checkpoint is `until`.",
     )
     action_combinations: str = _setting(
         Text(200, _check_grammar),
@@ -248,7 +265,7 @@ class Config:
         Integer(1, 100_000_000), 20, "Iterations between two checkpoints.", DQN=75
     )
     eval_episodes: int = _setting(
-        Integer(1, 1_000), 20, "Greedy episodes that judge each checkpoint."
+        Integer(1, 1_000), 20, "Greedy episodes on every test map that judge each checkpoint."
     )
     target_return: float | None = _setting(
         Optional(Number(-1e9, 1e9)),
@@ -279,10 +296,10 @@ class Config:
     def to_mapping(self) -> dict[str, Any]:
         """Every field that the algorithm has, ready for JSON; `parse` gives the same Config."""
         names = [entry.name for entry in fields(self) if self.algorithm in entry.metadata["of"]]
-        values = {name: getattr(self, name) for name in names}
+        values = asdict(self)
         return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in values.items()
+            name: list(values[name]) if isinstance(values[name], tuple) else values[name]
+            for name in names
         }
 
 
@@ -304,8 +321,7 @@ def parse(mapping: Mapping[str, object]) -> Config:
         for name, entry in known.items()
         if algorithm in entry.metadata["defaults"]
     }
-    config = Config(**values | given)
-    config = _on_its_map(config, given=set(mapping))
+    config = maps.settled(Config(**values | given), given=set(mapping))
     _check_together(config)
     return _on_its_scenario(config)
 
@@ -327,13 +343,6 @@ def schema_text() -> str:
 
 
 def _check_together(config: Config) -> None:
-    try:
-        check_actions(
-            SCENARIOS[config.scenario],
-            config.action_combinations or SCENARIOS[config.scenario].action_combinations,
-        )
-    except GrammarError as error:
-        raise ConfigError("action_combinations", str(error)) from error
     if config.actors > config.games:
         raise ConfigError("actors", "must not exceed games")
     if config.history > config.rollout_steps:
@@ -362,18 +371,6 @@ def _on_its_scenario(config: Config) -> Config:
     if config.reward_scale:
         return config
     return replace(config, reward_scale=REWARD_SCALES.get(config.scenario, 1.0))
-
-
-def _on_its_map(config: Config, *, given: set[str]) -> Config:
-    """Take the scenario from the map, where one is named."""
-    if not config.map_id:
-        return config
-    scenario = {map_id(config.game, name): name for name in SCENARIOS}.get(config.map_id)
-    if scenario is None:
-        raise ConfigError("map_id", f"is no map of {config.game}")
-    if "scenario" in given and config.scenario != scenario:
-        raise ConfigError("scenario", f"does not fit map_id, which is {scenario}")
-    return replace(config, scenario=scenario)
 
 
 def _rule(entry: Field[Any]) -> Rule:

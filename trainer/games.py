@@ -26,11 +26,12 @@ if TYPE_CHECKING:
 class GameSetup:
     """A game as a config asks for it, and what its players are shown and may do.
 
-    `start` starts one, ready for its first episode; it travels to the processes that play. Where a
-    game leaves a choice, `action_combinations` and `observation` say what a player was trained on.
+    `start` starts one on a map, ready for its first episode; it travels to the processes that play.
+    Where a game leaves a choice, `action_combinations` and `observation` say what a player was
+    trained on.
     """
 
-    start: Callable[[], Game]
+    start: Callable[[str], Game]
     space: ObservationSpace
     action_count: int
     feature_count: int = 0
@@ -58,9 +59,9 @@ def _doom(config: Config) -> GameSetup:
     )
 
 
-def _start_doom(config: Config, options: ObservationOptions) -> DoomGame:
+def _start_doom(config: Config, options: ObservationOptions, scenario: str) -> DoomGame:
     game = DoomGame(
-        config.scenario,
+        scenario,
         options,
         action_combinations=config.action_combinations,
         reward_weights=RewardWeights(**config.reward_weights),

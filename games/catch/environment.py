@@ -30,6 +30,7 @@ class CatchGame:
         self.action_count = 3
         self.feature_names: tuple[str, ...] = ()
         self.features: tuple[bool, ...] = ()
+        self.facts: dict[str, float] = {}
         self.total_reward = 0.0
         self._ball = self._row = self._paddle = 0
 

@@ -152,6 +152,11 @@ class DoomGame:
         read = self._engine.get_game_variable
         return {name: read(variable) for name, variable in _ENGINE_VARIABLES}
 
+    @property
+    def facts(self) -> dict[str, float]:
+        """Whether the episode is another than the scenario has it; nothing where it never is."""
+        return {"randomised": float(self.is_randomised)} if self._randomisation else {}
+
     def close(self) -> None:
         """End the engine process and remove its directory."""
         self._engine.close()

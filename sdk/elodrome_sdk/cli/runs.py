@@ -41,6 +41,7 @@ CARD = {
     "asked for": "requested_state",
     "reason": "reason",
     "error": "last_error",
+    "warnings": "warnings",
     "game": "game",
     "config": "config",
     "seed": "seed",
