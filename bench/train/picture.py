@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from html import escape
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 WIDTH, PANEL, GAP = 860, 300, 62
 LEFT, RIGHT, TOP = 58, 250, 34
-TICKS = 5
+MOST_TICKS = 8
 FONT = "font-family='system-ui, sans-serif' font-size='12'"
 
 
@@ -103,18 +104,29 @@ def _panel(scenario: Scenario, runs: list[Run], top: float) -> str:
 
 
 def _grid(axes: _Axes) -> list[str]:
-    parts = []
-    for tick in range(TICKS + 1):
-        t = axes.end * tick / TICKS
-        score = axes.low + (axes.high - axes.low) * tick / TICKS
-        x, y = axes.x(t), axes.y(score)
-        parts.append(
-            f"<line x1='{LEFT}' x2='{WIDTH - RIGHT}' y1='{y}' y2='{y}' stroke='#e5e5e5'/>"
-            f"<text x='{LEFT - 6}' y='{y + 4}' text-anchor='end' fill='#666'>{score:.0f}</text>"
-            f"<text x='{x}' y='{axes.top + PANEL + 18}' text-anchor='middle' fill='#666'>"
-            f"{t:.0f} s</text>"
-        )
-    return parts
+    across = [
+        f"<path d='M{LEFT} {axes.y(score)}H{WIDTH - RIGHT}' stroke='#e5e5e5'/>"
+        f"<text x='{LEFT - 6}' y='{axes.y(score) + 4}' text-anchor='end' fill='#666'>"
+        f"{score:g}</text>"
+        for score in ticks(axes.low, axes.high)
+    ]
+    below = [
+        f"<text x='{axes.x(t)}' y='{axes.top + PANEL + 18}' text-anchor='middle' fill='#666'>"
+        f"{t:g} s</text>"
+        for t in ticks(0.0, axes.end)
+    ]
+    return across + below
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """List the multiples of 1, 2 or 5 times a power of ten from `low` to `high`, four to eight."""
+    power = 10.0 ** math.floor(math.log10(high - low))
+    step = next(
+        step
+        for step in (power / 5, power / 2, power, power * 2)
+        if (high - low) / step <= MOST_TICKS
+    )
+    return [step * place for place in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
 def _curves(axes: _Axes, contestant: Contestant, runs: list[Run]) -> list[str]:

@@ -21,7 +21,7 @@ from bench.train.curves import (
     read_lines,
     stays_from,
 )
-from bench.train.picture import draw, median_curve
+from bench.train.picture import draw, median_curve, ticks
 from bench.train.runner import supervise
 from bench.train.table import Runs, figures, targets
 
@@ -194,6 +194,19 @@ def test_picture_has_every_curve_inside_its_panel() -> None:
     assert all(0 <= x <= width and 0 <= y <= height for line in lines for x, y in line)
     assert CONTESTANTS["sb3_ppo"].label in texts
     assert SCENARIOS[CENTER].unit in texts
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0, 200, [0, 50, 100, 150, 200]),
+        (-300, 86, [-300, -250, -200, -150, -100, -50, 0, 50]),
+        (0, 19.3, [0, 5, 10, 15]),
+        (0, 0.9, [0, 0.2, 0.4, 0.6, 0.8]),
+    ],
+)
+def test_ticks_are_round_and_few(low: float, high: float, expected: list[float]) -> None:
+    assert ticks(low, high) == pytest.approx(expected)
 
 
 def test_picture_of_nothing_is_a_picture() -> None:

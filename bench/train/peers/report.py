@@ -30,7 +30,9 @@ class Report:
         self._every_s = evaluate_every_s
         self._paused_s = 0.0
         self._evaluate_at = evaluate_every_s
-        self._window: tuple[float, int] | None = None
+        self._before: tuple[float, int] | None = None
+        self._window_s = 0.0
+        self._window_steps = 0
 
     @property
     def seconds(self) -> float:
@@ -54,17 +56,18 @@ class Report:
     def progress(self, steps: int, *, is_learning: bool = True) -> None:
         """Say how fast the last WINDOW_S were; cheap enough for every step.
 
-        Steps before learning begins are not counted in any window.
+        What follows a call that is not about learning counts in no window, up to the next call.
         """
         now = self.seconds
-        if not is_learning or self._window is None:
-            self._window = (now, steps)
-            return
-        since, steps_then = self._window
-        if now - since >= WINDOW_S:
-            speed = (steps - steps_then) / (now - since)
+        if self._before is not None:
+            then, steps_then = self._before
+            self._window_s += now - then
+            self._window_steps += steps - steps_then
+        self._before = (now, steps) if is_learning else None
+        if self._window_s >= WINDOW_S:
+            speed = self._window_steps / self._window_s
             _print({"t": round(now, 3), "steps": steps, "steps_per_s": round(speed, 1)})
-            self._window = (now, steps)
+            self._window_s, self._window_steps = 0.0, 0
 
     def score(self, steps: int, score: float, *, t: float | None = None) -> None:
         """Say the mean of the greedy episodes, by default of now."""
