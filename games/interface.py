@@ -1,9 +1,11 @@
-"""A game is seeded episodes: observations out, action indices in, one reward a decision."""
+"""A game is seeded episodes: frames out, action indices in, one reward a decision."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from games.events import EVENT_TYPES, EventType
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,41 +32,57 @@ class ObservationSpace:
         return (self.history * self.frame_channels, self.height, self.width)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class GameEvent:
-    """What happened during one decision: `kind` names a reward weight, `amount` its size."""
+    """What happened during one decision: `kind` names a reward weight, `amount` what it weighs."""
 
     kind: str
     amount: float = 1.0
 
+    @property
+    def type(self) -> EventType:
+        """The type that logs know the event by."""
+        return EVENT_TYPES[self.kind]
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one decision led to.
+    """What one decision led to: a reward, shaping included, and whether the episode is over.
 
-    `observation` is None once the episode has ended. `cut` says that it ended by the clock and not
-    by anything the player did, so the last state still had a future.
+    `cut` says that it ended by the clock and not by anything the player did, so the last state
+    still had a future.
     """
 
-    observation: Frame | None
     reward: float
     ended: bool
     cut: bool
-    events: tuple[GameEvent, ...] = field(default=())
+    events: tuple[GameEvent, ...] = ()
+
+
+class GameDiedError(RuntimeError):
+    """The game's own program ended in the middle; the game cannot be played on."""
 
 
 class Game(Protocol):
-    """One seat in one game; episodes with the same seed and actions are the same episode."""
+    """One seat in one game; episodes with the same seed and actions are the same episode.
+
+    A frame is shown by writing it into the caller's array: uint8 [frame_channels, height, width],
+    of which each channel is contiguous. `games.stack.Stack` makes observations of frames.
+    """
 
     observation_space: ObservationSpace
     action_count: int
+    feature_names: tuple[str, ...]
 
-    def new_episode(self, seed: int) -> Frame:
-        """Begin the episode of `seed`, in [0, 2**31), and answer its first observation."""
+    def new_episode(self, seed: int, frame: Frame) -> None:
+        """Begin the episode of `seed`, in [0, 2**31), and show its first frame."""
         ...
 
-    def make_action(self, action: int) -> Outcome:
-        """Play one decision, `action` in [0, action_count), for the game's frame skip."""
+    def make_action(self, action: int, frame: Frame) -> Outcome:
+        """Play one decision, `action` in [0, action_count), for the game's frame skip.
+
+        Shows the frame that it led to; leaves `frame` as it was where the episode ended.
+        """
         ...
 
     @property
@@ -75,6 +93,14 @@ class Game(Protocol):
     @property
     def variables(self) -> Mapping[str, float]:
         """The game's named variables now."""
+        ...
+
+    @property
+    def features(self) -> tuple[bool, ...]:
+        """What is true of the frame shown last, in the order of `feature_names`.
+
+        There are names, and so features, only where the game was asked for them.
+        """
         ...
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from games.doom.observation import ObservationOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from elodrome.evaluator.v1.suite_pb2 import SuiteScenario
@@ -33,8 +34,8 @@ class Agent(Protocol):
         """Get ready for the episode of `seed`."""
         ...
 
-    def act(self, observation: Frame) -> int:
-        """Choose an action for uint8 [channels, height, width]."""
+    def act(self, observation: Frame, variables: Mapping[str, float]) -> int:
+        """Choose an action for uint8 [channels, height, width] and the game's variables now."""
         ...
 
 
@@ -51,7 +52,7 @@ class BuiltinAgent:
         self._random = random.Random(seed)  # noqa: S311 - nothing secret
         self._action_count = action_count
 
-    def act(self, observation: Frame) -> int:  # noqa: ARG002 - it does not look
+    def act(self, observation: Frame, variables: Mapping[str, float]) -> int:  # noqa: ARG002
         """Choose without looking."""
         if self.name == "fixed":
             return 0
@@ -74,12 +75,13 @@ class TrainedAgent:
         self.options = self.policy.observation_options
         self.action_combinations = self.policy.manifest.action_combinations
 
-    def begin(self, seed: int, action_count: int) -> None:
-        """Nothing: the network keeps no state and draws nothing."""
+    def begin(self, seed: int, action_count: int) -> None:  # noqa: ARG002 - it draws nothing
+        """Forget the episode before."""
+        self.policy.begin()
 
-    def act(self, observation: Frame) -> int:
+    def act(self, observation: Frame, variables: Mapping[str, float]) -> int:
         """Choose the action of the highest value."""
-        return self.policy.act(observation)
+        return self.policy.act(observation, variables)
 
 
 def builtin_agent(name: str, scenario: SuiteScenario) -> BuiltinAgent:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import vizdoom
 
 from games.doom.environment import DoomGame
+from games.stack import Stack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -54,15 +55,17 @@ def open_game(scenario: str, agent: Agent) -> DoomGame:
 def play_episode(game: DoomGame, agent: Agent, seed: int, metrics: Sequence[str]) -> Measured:
     """Play the episode of `seed` to its end."""
     started = time.perf_counter()
-    observation = game.new_episode(seed)
+    stack = Stack(game.observation_space)
+    game.new_episode(seed, stack.newest)
+    stack.begin()
     agent.begin(seed, game.action_count)
     decisions = 0
     while True:
-        outcome = game.make_action(agent.act(observation))
+        outcome = game.make_action(agent.act(stack.observation, game.variables), stack.newest)
         decisions += 1
-        if outcome.observation is None:
+        if outcome.ended:
             break
-        observation = outcome.observation
+        stack.push()
     ended = Ended(game, outcome, decisions)
     values = {name: MEASURES[name](ended) for name in metrics}
     return Measured(values, time.perf_counter() - started)

@@ -12,15 +12,12 @@ from typing import TYPE_CHECKING
 from google.protobuf import json_format
 
 from trainer import config as run_config
-from trainer import online
+from trainer import forkserver, online
 from trainer.attempt import Attempt, run
 from trainer.checkpoint import CheckpointError
 from trainer.checkpoint_store import CheckpointStore
-from trainer.doom import new_game
-from trainer.dqn import Training
 from trainer.metric_stream import MetricStream
 from trainer.online import OnlineReporter
-from trainer.vector import VectorGame
 
 if TYPE_CHECKING:
     from trainer.config import Config
@@ -36,8 +33,10 @@ def train(attempt: Attempt) -> Request:
     store = CheckpointStore(attempt.registry, attempt.credential, attempt.lease.run.id)
     reporter = OnlineReporter(attempt, metrics, store, max_iterations=config.iterations)
     last = store.claim()
-    with VectorGame(lambda: new_game(config), config.games) as games:
-        training = Training(config, games, reporter)
+    # Torch takes a second to load, which a run that is refused need not wait for.
+    from trainer.algorithms import opened  # noqa: PLC0415
+
+    with opened(config, reporter) as training:
         if last is not None:
             path = attempt.work_dir / "resume.safetensors"
             store.download(last, path)
@@ -57,4 +56,5 @@ def _config(attempt: Attempt) -> Config:
 
 
 if __name__ == "__main__":
+    forkserver.prepare()
     sys.exit(run(train, bad_input=(CheckpointError,)))

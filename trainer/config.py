@@ -6,19 +6,31 @@ configuration before anything is started. `python -m trainer.config` rewrites `c
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 import sys
-from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from games.catalogue import map_id
-from games.doom.actions import parse_actions
+from games.doom.actions import GrammarError, parse_actions
 from games.doom.rewards import REWARD_KINDS
-from games.doom.scenarios import SCENARIOS
-from trainer.rules import Choice, ConfigError, Flag, Integer, Number, Rule, Text, Weights
+from games.doom.scenarios import SCENARIOS, check_actions
+from games.doom.variables import VARIABLES
+from trainer.rules import (
+    Choice,
+    ConfigError,
+    Flag,
+    Integer,
+    Integers,
+    Names,
+    Number,
+    Rule,
+    Text,
+    Weights,
+    parse_fields,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,11 +45,30 @@ SCHEMA_PATH = Path(__file__).with_name("config.schema.json")
 SEED_LIMIT = 2**30
 
 
+ALGORITHMS = ("PPO", "DQN")
+Q_LEARNING = ("DQN",)
+NETWORK_TYPES = ("feed_forward", "lstm")
+
+# What brings the rewards of a scenario near one, which is what networks learn best from.
+REWARD_SCALES = {
+    "basic": 0.01,
+    "simpler_basic": 0.01,
+    "rocket_basic": 0.01,
+    "health_gathering": 0.01,
+    "health_gathering_supreme": 0.01,
+    "take_cover": 0.01,
+    "deadly_corridor": 0.01,
+}
+
 _UUID = re.compile("[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
 
 
-def _setting(rule: Rule, default: Setting, meaning: str) -> Setting:
-    return field(default=default, metadata={"rule": rule, "meaning": meaning})
+def _setting(
+    rule: Rule, default: Setting, meaning: str, *, of: tuple[str, ...] = (), **defaults: Setting
+) -> Setting:
+    """Declare a field; `of` are the algorithms that have it, `defaults` those that differ."""
+    metadata = {"rule": rule, "meaning": meaning, "of": of or ALGORITHMS, "defaults": defaults}
+    return field(default=default, metadata=metadata)
 
 
 def _check_grammar(grammar: str) -> None:
@@ -52,11 +83,24 @@ def _check_uuid(text: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """A checked configuration; a step is one decision of one game, an iteration one of each."""
+    """A checked configuration; a step is one decision of one game, an iteration a window of all."""
 
-    algorithm: str = _setting(Choice(("DQN",)), "DQN", "Learning algorithm.")
+    algorithm: str = _setting(
+        Choice(ALGORITHMS), "PPO", "Learning algorithm; some settings belong to one of them only."
+    )
     network_type: str = _setting(
-        Choice(("feed_forward",)), "feed_forward", "Network: feed_forward sees `history` frames."
+        Choice(NETWORK_TYPES),
+        "feed_forward",
+        "Network: feed_forward sees `history` frames, lstm also remembers.",
+    )
+    channels: tuple[int, ...] = _setting(
+        Integers(1, 256, most=3), (16, 32), "Filters of each convolution: 8x8/4, 4x4/2, 3x3/2."
+    )
+    hidden: int = _setting(Integer(8, 4096), 256, "Units of the layer after the convolutions.")
+    precision: str = _setting(
+        Choice(("float32", "bfloat16")),
+        "float32",
+        "What the learner multiplies in; bfloat16 pays on processors and GPUs that have it.",
     )
     game: str = _setting(Choice(("doom",)), "doom", "Game to learn.")
     scenario: str = _setting(Choice(tuple(SCENARIOS)), "basic", "Scenario of the game.")
@@ -66,8 +110,8 @@ class Config:
     action_combinations: str = _setting(
         Text(200, _check_grammar),
         "",
-        "Action grammar: ';' joins groups pressed together, '+' joins exclusive choices; "
-        "empty takes the scenario's own.",
+        "Action grammar: ';' joins groups pressed together, '+' joins exclusive choices, a group "
+        "ending in '!' is held with every action; empty takes the scenario's own.",
     )
     seed: int = _setting(Integer(0, SEED_LIMIT - 1), 0, "Seed of everything stochastic in the run.")
     gpu_id: int = _setting(
@@ -82,57 +126,125 @@ class Config:
     automap: bool = _setting(Flag(), default=False, meaning="Observe the map drawn so far.")
     history: int = _setting(Integer(1, 16), 4, "Frames an observation holds.")
     frame_skip: int = _setting(Integer(1, 35), 4, "Game tics (35 a second) a decision is held.")
+    randomise_textures: bool = _setting(
+        Flag(), default=False, meaning="Exchange the textures of a map, but never when judging."
+    )
+    randomise_health: bool = _setting(
+        Flag(), default=False, meaning="Vary the monsters' health, but never when judging."
+    )
+    randomise_spawn: bool = _setting(
+        Flag(), default=False, meaning="Turn players to any side, but never when judging."
+    )
     reward_weights: dict[str, float] = field(
         default_factory=dict,
         metadata={
+            "of": ALGORITHMS,
+            "defaults": {},
             "rule": Weights(REWARD_KINDS, 1e6),
             "meaning": "Points added to the game's own reward per event of a kind.",
         },
     )
 
+    game_variables: tuple[str, ...] = _setting(
+        Names(VARIABLES, most=16), (), "Variables of the game that the network sees as numbers."
+    )
+    game_features: bool = _setting(
+        Flag(), default=False, meaning="Train the network to tell the game features too."
+    )
+    feature_weight: float = _setting(
+        Number(0, 1e6), 1.0, "Weight of the loss of game features beside the algorithm's own."
+    )
+
     max_iterations: int = _setting(
-        Integer(1, 100_000_000), 6_000, "Iterations of the run: one round of steps, one update."
+        Integer(1, 100_000_000),
+        100,
+        "Iterations of the run: one window of every game, and what is learned from it.",
+        DQN=375,
     )
     total_steps: int = _setting(
         Integer(0, 10_000_000_000),
         0,
         "Length of the run in steps of all games together; if not 0, it decides max_iterations.",
     )
-    games: int = _setting(Integer(1, 16), 4, "Games played side by side.")
-    batch_size: int = _setting(Integer(1, 4096), 32, "Transitions per update.")
+    games: int = _setting(Integer(1, 256), 16, "Games played side by side.", DQN=8)
+    actors: int = _setting(Integer(1, 64), 2, "Processes that play the games, each on one core.")
+    rollout_steps: int = _setting(
+        Integer(1, 4096), 64, "Steps of each game in a window; there is one an iteration.", DQN=8
+    )
+    batch_size: int = _setting(Integer(1, 65_536), 128, "Steps in a batch of an update.", DQN=32)
     learning_rate: float = _setting(
-        Number(0, 1, open_minimum=True), 3e-4, "Step size of the Adam optimizer."
+        Number(0, 1, open_minimum=True), 1e-3, "Step size of the Adam optimizer.", DQN=3e-4
+    )
+    final_learning_rate: float = _setting(
+        Number(0, 1), 1.0, "Share of learning_rate left at the end; it falls in a straight line."
+    )
+    max_gradient_norm: float = _setting(
+        Number(0, 1e6, open_minimum=True), 0.5, "Longest gradient of an update.", DQN=10.0
     )
     gamma: float = _setting(Number(0, 1), 0.99, "Discount per step.")
-    n_step: int = _setting(Integer(1, 32), 5, "Rewards summed before the value is estimated.")
     reward_scale: float = _setting(
-        Number(0, 1e6, open_minimum=True), 0.01, "Factor on every reward the learner sees."
+        Number(0, 1e6), 0.0, "Factor on every reward the learner sees; 0 takes the scenario's own."
+    )
+
+    epochs: int = _setting(Integer(1, 64), 2, "Passes over every window.", of=("PPO",))
+    gae_lambda: float = _setting(
+        Number(0, 1), 0.95, "Weight of longer returns in the advantages.", of=("PPO",)
+    )
+    clip: float = _setting(
+        Number(0, 1, open_minimum=True),
+        0.2,
+        "Change of a probability, as a share, that an update may gain by.",
+        of=("PPO",),
+    )
+    entropy_weight: float = _setting(
+        Number(0, 10), 0.01, "Reward for a policy that stays undecided.", of=("PPO",)
+    )
+    value_weight: float = _setting(
+        Number(0, 10), 0.5, "Weight of the loss of values beside that of the policy.", of=("PPO",)
+    )
+
+    n_step: int = _setting(
+        Integer(1, 32), 5, "Rewards summed before the value is estimated.", of=Q_LEARNING
+    )
+    steps_per_update: int = _setting(
+        Integer(1, 65_536), 4, "Steps of all games together for each update.", of=Q_LEARNING
     )
     replay_capacity: int = _setting(
-        Integer(256, 2_000_000), 10_000, "Steps of all games together that the replay holds."
+        Integer(256, 2_000_000),
+        10_000,
+        "Steps of all games together that the replay holds.",
+        of=Q_LEARNING,
     )
     persist_replay: bool = _setting(
-        Flag(), default=True, meaning="Keep the replay in checkpoints, so that a resume is exact."
+        Flag(),
+        default=True,
+        meaning="Keep the replay in checkpoints, so that a resume is exact.",
+        of=Q_LEARNING,
     )
     learning_starts: int = _setting(
-        Integer(64, 1_000_000), 1_000, "Steps played before the first update."
+        Integer(64, 1_000_000), 1_000, "Steps played before the first update.", of=Q_LEARNING
     )
     target_interval: int = _setting(
-        Integer(1, 1_000_000), 250, "Iterations between two copies of the network to the target."
+        Integer(1, 10_000_000),
+        250,
+        "Updates between two copies of the network to the target.",
+        of=Q_LEARNING,
     )
     start_decay: int = _setting(
-        Integer(0, 10_000_000_000), 1_000, "Step up to which every action is random."
+        Integer(0, 10_000_000_000), 1_000, "Step up to which every action is random.", of=Q_LEARNING
     )
     stop_decay: int = _setting(
-        Integer(1, 10_000_000_000), 8_000, "Step from which epsilon is final_decay."
+        Integer(1, 10_000_000_000), 8_000, "Step from which epsilon is final_decay.", of=Q_LEARNING
     )
-    final_decay: float = _setting(Number(0, 1), 0.02, "Share of random actions in the end.")
+    final_decay: float = _setting(
+        Number(0, 1), 0.02, "Share of random actions in the end.", of=Q_LEARNING
+    )
 
     metrics_interval: int = _setting(
-        Integer(1, 1_000_000), 50, "Iterations between two points of every metric."
+        Integer(1, 1_000_000), 1, "Iterations between two points of every metric.", DQN=5
     )
     checkpoint_interval: int = _setting(
-        Integer(1, 100_000_000), 1_000, "Iterations between two checkpoints."
+        Integer(1, 100_000_000), 20, "Iterations between two checkpoints.", DQN=75
     )
     eval_episodes: int = _setting(
         Integer(1, 1_000), 20, "Greedy episodes that judge each checkpoint."
@@ -141,11 +253,23 @@ class Config:
     @property
     def iterations(self) -> int:
         """Length of the run in iterations, whichever field decides it."""
-        return -(-self.total_steps // self.games) if self.total_steps else self.max_iterations
+        if not self.total_steps:
+            return self.max_iterations
+        return -(-self.total_steps // self.steps_per_iteration)
+
+    @property
+    def steps_per_iteration(self) -> int:
+        """Steps of all games together in one iteration."""
+        return self.games * self.rollout_steps
 
     def to_mapping(self) -> dict[str, Any]:
-        """Every field by name, ready for JSON; `parse` gives the same Config back."""
-        return asdict(self)
+        """Every field that the algorithm has, ready for JSON; `parse` gives the same Config."""
+        names = [entry.name for entry in fields(self) if self.algorithm in entry.metadata["of"]]
+        values = {name: getattr(self, name) for name in names}
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in values.items()
+        }
 
 
 def parse(mapping: Mapping[str, object]) -> Config:
@@ -155,15 +279,21 @@ def parse(mapping: Mapping[str, object]) -> Config:
     their range, and values that do not fit each other.
     """
     known = {entry.name: entry for entry in fields(Config)}
+    given = parse_fields(mapping, {name: _rule(entry) for name, entry in known.items()})
+    algorithm = given.get("algorithm", known["algorithm"].default)
     for name in mapping:
-        if name not in known:
-            raise ConfigError(name, _unknown(name, list(known)))
+        owners = known[name].metadata["of"]
+        if algorithm not in owners:
+            raise ConfigError(name, f"is no setting of {algorithm}, only of {', '.join(owners)}")
     values: dict[str, Any] = {
-        name: _rule(known[name]).parse(name, value) for name, value in mapping.items()
+        name: entry.metadata["defaults"][algorithm]
+        for name, entry in known.items()
+        if algorithm in entry.metadata["defaults"]
     }
-    config = Config(**values)
+    config = Config(**values | given)
+    config = _on_its_map(config, given=set(mapping))
     _check_together(config)
-    return _on_its_map(config, given=set(mapping))
+    return _on_its_scenario(config)
 
 
 def schema() -> dict[str, Any]:
@@ -183,12 +313,41 @@ def schema_text() -> str:
 
 
 def _check_together(config: Config) -> None:
+    try:
+        check_actions(
+            SCENARIOS[config.scenario],
+            config.action_combinations or SCENARIOS[config.scenario].action_combinations,
+        )
+    except GrammarError as error:
+        raise ConfigError("action_combinations", str(error)) from error
+    if config.actors > config.games:
+        raise ConfigError("actors", "must not exceed games")
+    if config.history > config.rollout_steps:
+        raise ConfigError("rollout_steps", "must not be less than history")
+    if config.algorithm in Q_LEARNING:
+        _check_replay(config)
+
+
+def _check_replay(config: Config) -> None:
+    if config.network_type != "feed_forward":
+        raise ConfigError("network_type", f"must be feed_forward for {config.algorithm}")
     if config.stop_decay <= config.start_decay:
         raise ConfigError("stop_decay", "must be greater than start_decay")
-    if config.learning_starts > config.replay_capacity:
-        raise ConfigError("learning_starts", "must not exceed replay_capacity")
-    if config.replay_capacity < config.games * 2 * (config.n_step + config.history):
-        raise ConfigError("replay_capacity", "must hold a few observations of every game")
+    window, frames = config.steps_per_iteration, config.games * config.history
+    least = config.games * (config.n_step + 1)
+    # Whole windows make up the replay, and the one being played is not drawn from.
+    held = config.replay_capacity // window * window - window - frames
+    if held < least:
+        raise ConfigError("replay_capacity", f"must be at least {2 * window + frames + least}")
+    if not least <= config.learning_starts <= held:
+        raise ConfigError("learning_starts", f"must be from {least} to {held}")
+
+
+def _on_its_scenario(config: Config) -> Config:
+    """Take over what the scenario decides where the config leaves it open."""
+    if config.reward_scale:
+        return config
+    return replace(config, reward_scale=REWARD_SCALES.get(config.scenario, 1.0))
 
 
 def _on_its_map(config: Config, *, given: set[str]) -> Config:
@@ -203,11 +362,6 @@ def _on_its_map(config: Config, *, given: set[str]) -> Config:
     return replace(config, scenario=scenario)
 
 
-def _unknown(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"is not a field; did you mean {near[0]}?" if near else "is not a field"
-
-
 def _rule(entry: Field[Any]) -> Rule:
     return entry.metadata["rule"]
 
@@ -215,7 +369,16 @@ def _rule(entry: Field[Any]) -> Rule:
 def _property(entry: Field[Any]) -> dict[str, Any]:
     factory = entry.default_factory
     default = entry.default if factory is MISSING else factory()
-    return {**_rule(entry).schema(), "default": default, "description": entry.metadata["meaning"]}
+    described = {
+        **_rule(entry).schema(),
+        "default": list(default) if isinstance(default, tuple) else default,
+        "description": entry.metadata["meaning"],
+    }
+    if entry.metadata["of"] != ALGORITHMS:
+        described["x-algorithms"] = list(entry.metadata["of"])
+    if entry.metadata["defaults"]:
+        described["x-defaults"] = entry.metadata["defaults"]
+    return described
 
 
 if __name__ == "__main__":

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 
 class ConfigError(ValueError):
@@ -122,6 +123,50 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Integers:
+    """One to `most` whole numbers, each in [minimum, maximum]."""
+
+    minimum: int
+    maximum: int
+    most: int
+
+    def parse(self, name: str, value: object) -> tuple[int, ...]:
+        """Answer the numbers, or raise ConfigError naming the place."""
+        if not isinstance(value, list | tuple) or not 1 <= len(value) <= self.most:
+            raise ConfigError(name, f"must be a list of 1 to {self.most} whole numbers")
+        each = Integer(self.minimum, self.maximum)
+        return tuple(each.parse(f"{name}[{place}]", one) for place, one in enumerate(value))
+
+    def schema(self) -> dict[str, Any]:
+        """Say the rule in JSON Schema."""
+        each = Integer(self.minimum, self.maximum).schema()
+        return {"type": "array", "items": each, "minItems": 1, "maxItems": self.most}
+
+
+@dataclass(frozen=True)
+class Names:
+    """At most `most` different ones of some known names."""
+
+    names: tuple[str, ...]
+    most: int
+
+    def parse(self, name: str, value: object) -> tuple[str, ...]:
+        """Answer the names, or raise ConfigError naming the place."""
+        if not isinstance(value, list | tuple) or len(value) > self.most:
+            raise ConfigError(name, f"must be a list of at most {self.most} names")
+        each = Choice(self.names)
+        names = tuple(each.parse(f"{name}[{place}]", one) for place, one in enumerate(value))
+        if len(set(names)) < len(names):
+            raise ConfigError(name, "names something twice")
+        return names
+
+    def schema(self) -> dict[str, Any]:
+        """Say the rule in JSON Schema."""
+        each = Choice(self.names).schema()
+        return {"type": "array", "items": each, "maxItems": self.most, "uniqueItems": True}
+
+
+@dataclass(frozen=True)
 class Weights:
     """A number for each of some known names; names left out weigh 0."""
 
@@ -144,4 +189,18 @@ class Weights:
         return {"type": "object", "properties": entries, "additionalProperties": False}
 
 
-Rule = Integer | Number | Choice | Flag | Text | Weights
+Rule = Integer | Integers | Names | Number | Choice | Flag | Text | Weights
+
+
+def parse_fields(mapping: Mapping[str, object], rules: Mapping[str, Rule]) -> dict[str, Any]:
+    """Check every field of `mapping` by its rule; fields left out stay out.
+
+    Raises ConfigError naming the field: an unknown one with the nearest known name, a value with
+    the rule it breaks.
+    """
+    for name in mapping:
+        if name not in rules:
+            near = difflib.get_close_matches(name, rules, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ConfigError(name, f"is not a field{hint}")
+    return {name: rules[name].parse(name, value) for name, value in mapping.items()}

@@ -3,43 +3,38 @@
 from __future__ import annotations
 
 import tempfile
-from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import cv2
-import numpy as np
 import vizdoom
 
 from games.doom.actions import parse_actions, used_buttons
 from games.doom.engine import write_launcher
-from games.doom.rewards import RewardWeights, Snapshot, events_between
-from games.doom.scenarios import SCENARIOS
+from games.doom.features import FEATURE_NAMES, read_features
+from games.doom.observation import DRAWABLE
+from games.doom.randomisation import write_variant
+from games.doom.rewards import EventReader, RewardWeights
+from games.doom.scenarios import SCENARIOS, Scenario
+from games.doom.screen import engine_resolution, frame_writer
+from games.doom.variables import VARIABLES
 from games.interface import Outcome
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from games.doom.observation import ObservationOptions
-    from games.interface import Frame
+    from games.doom.randomisation import Randomisation
+    from games.doom.rewards import Values
+    from games.interface import Frame, GameEvent
 
-VARIABLES: tuple[str, ...] = (
-    *("HEALTH", "ARMOR", "SELECTED_WEAPON", "SELECTED_WEAPON_AMMO"),
-    *("KILLCOUNT", "DEATHCOUNT", "FRAGCOUNT", "ITEMCOUNT", "DAMAGECOUNT", "HITCOUNT"),
-    *("POSITION_X", "POSITION_Y", "POSITION_Z", "ANGLE"),
-    *("VELOCITY_X", "VELOCITY_Y", "VELOCITY_Z"),
-    *(f"AMMO{slot}" for slot in range(10)),
-    *(f"WEAPON{slot}" for slot in range(10)),
-)
 _ENGINE_VARIABLES = tuple((name, getattr(vizdoom.GameVariable, name)) for name in VARIABLES)
 
 
 @dataclass(frozen=True)
 class DoomState:
-    """The game now: the stacked observation, named variables, and raw engine buffers by name."""
+    """The game now: named variables, and the engine's own buffers by name; time in tics."""
 
-    observation: Frame
     variables: dict[str, float]
     buffers: dict[str, Frame]
     tic: int
@@ -50,28 +45,38 @@ class DoomGame:
 
     def __init__(
         self,
-        scenario: str,
+        scenario: str | Scenario,
         options: ObservationOptions,
         *,
         action_combinations: str = "",
         reward_weights: RewardWeights | None = None,
+        features: bool = False,
+        randomisation: Randomisation | None = None,
     ) -> None:
         """Declare a game; the engine begins with `start`.
 
-        An empty `action_combinations` takes the scenario's own. Raises KeyError for an unknown
-        scenario and GrammarError for a bad grammar.
+        An empty `action_combinations` takes the scenario's own; `features` asks for those of
+        `games.doom.features`. Raises KeyError for an unknown scenario and GrammarError for a bad
+        grammar.
         """
-        row = SCENARIOS[scenario]
+        row = SCENARIOS[scenario] if isinstance(scenario, str) else scenario
         self.scenario = row
         self.options = options
         self.actions = parse_actions(action_combinations or row.action_combinations)
         self.action_count = len(self.actions)
         self.observation_space = options.space
+        self.feature_names: tuple[str, ...] = FEATURE_NAMES if features else ()
         self._weights = reward_weights or RewardWeights()
+        self._events = EventReader(self._weights.kinds)
+        self._watched = [getattr(vizdoom.GameVariable, name) for name in self._events.variables]
+        self._values: Values | None = None
+        self._randomisation = randomisation
+        self.is_randomised = False
+        """Whether the present episode is another than the scenario has it."""
         self._buttons = used_buttons(self.actions)
         self._presses = [[button in action for button in self._buttons] for action in self.actions]
-        self._frames: deque[Frame] = deque(maxlen=options.history)
-        self._snapshot: Snapshot | None = None
+        self._write = frame_writer(options)
+        self._state: vizdoom.GameState | None = None
         self._directory: tempfile.TemporaryDirectory[str] | None = None
         self._engine: Any = vizdoom.DoomGame()
 
@@ -83,38 +88,45 @@ class DoomGame:
             self._engine.set_doom_map(map_name)
         self._engine.init()
 
-    def new_episode(self, seed: int) -> Frame:
-        """Begin the episode of `seed`, in [0, 2**31); answers the first observation."""
-        self._engine.set_seed(seed)
-        self._engine.new_episode()
-        frame = self._frame(self._engine.get_state())
-        self._frames.extend([frame] * self.options.history)
-        self._snapshot = Snapshot.of(self.variables) if self._weights.shapes else None
-        return np.concatenate(self._frames)
+    def new_episode(self, seed: int, frame: Frame) -> None:
+        """Begin the episode of `seed`, in [0, 2**31), and show its first frame."""
+        engine = self._engine
+        if self._randomisation:
+            self.is_randomised = self._randomisation.applies(seed)
+            for command in self._randomisation.commands(seed):
+                engine.send_game_command(command)
+        engine.set_seed(seed)
+        engine.new_episode()
+        state = engine.get_state()
+        self._state = state
+        self._write(state, frame)
+        self._values = self._read() if self._weights.kinds else None
 
-    def make_action(self, action: int) -> Outcome:
+    def make_action(self, action: int, frame: Frame) -> Outcome:
         """Hold the buttons of `action` for the frame skip; the reward includes any shaping."""
-        reward = self._engine.make_action(self._presses[action], self.options.frame_skip)
-        events = ()
-        if self._snapshot is not None:
-            now = Snapshot.of(self.variables)
-            events = events_between(self._snapshot, now)
-            self._snapshot = now
+        engine = self._engine
+        reward = engine.make_action(self._presses[action], self.options.frame_skip)
+        events: tuple[GameEvent, ...] = ()
+        if self._values is not None:
+            before, self._values = self._values, self._read()
+            events = self._events.events(before, self._values)
             reward += self._weights.total(events)
-        if self._engine.is_episode_finished():
-            cut = self._engine.is_episode_timeout_reached() and not self._engine.is_player_dead()
-            return Outcome(None, reward, ended=True, cut=cut, events=events)
-        self._frames.append(self._frame(self._engine.get_state()))
-        return Outcome(np.concatenate(self._frames), reward, ended=False, cut=False, events=events)
+        state = engine.get_state()
+        if state is None:
+            cut = engine.is_episode_timeout_reached() and not engine.is_player_dead()
+            return Outcome(reward, ended=True, cut=cut, events=events)
+        self._state = state
+        self._write(state, frame)
+        return Outcome(reward, ended=False, cut=False, events=events)
 
     def get_state(self) -> DoomState | None:
         """Read the whole state now, or None once the episode has ended."""
         state = self._engine.get_state()
         if state is None:
             return None
-        observation = np.concatenate(self._frames)
-        tic = self._engine.get_episode_time()
-        return DoomState(observation, self.variables, _buffers(state), tic)
+        names = ("screen", *self.options.buffers)
+        buffers = {name: getattr(state, f"{name}_buffer") for name in names}
+        return DoomState(self.variables, buffers, self._engine.get_episode_time())
 
     def is_episode_finished(self) -> bool:
         """Tell whether the episode has ended, by the clock or in the game."""
@@ -124,6 +136,15 @@ class DoomGame:
     def total_reward(self) -> float:
         """The scenario's own reward of this episode so far, without shaping."""
         return self._engine.get_total_reward()
+
+    @property
+    def features(self) -> tuple[bool, ...]:
+        """Whether an enemy is in the middle of the screen, and whether one is on it at all."""
+        state = self._state
+        if not self.feature_names or state is None or state.labels_buffer is None:
+            return ()
+        has_players = self._engine.is_multiplayer_game()
+        return read_features(state.labels or [], state.labels_buffer, has_players=has_players)
 
     @property
     def variables(self) -> dict[str, float]:
@@ -154,53 +175,40 @@ class DoomGame:
 
     def _configure(self, directory: Path) -> None:
         engine, options = self._engine, self.options
-        engine.load_config(str(Path(vizdoom.scenarios_path) / f"{self.scenario.name}.cfg"))
+        engine.load_config(str(Path(vizdoom.scenarios_path) / f"{self.scenario.config_name}.cfg"))
         engine.set_vizdoom_path(str(write_launcher(directory)))
         engine.set_mode(vizdoom.Mode.PLAYER)
         engine.set_window_visible(False)
         engine.set_sound_enabled(False)
+        engine.set_audio_buffer_enabled(False)
         engine.set_console_enabled(False)
-        engine.set_screen_resolution(_engine_resolution(options))
+        engine.set_screen_resolution(engine_resolution(options))
         is_rgb = options.color == "rgb"
         screen_format = vizdoom.ScreenFormat.RGB24 if is_rgb else vizdoom.ScreenFormat.GRAY8
         engine.set_screen_format(screen_format)
         engine.set_depth_buffer_enabled(options.depth)
-        engine.set_labels_buffer_enabled(options.labels)
+        engine.set_labels_buffer_enabled("labels" in options.buffers or bool(self.feature_names))
         engine.set_automap_buffer_enabled(options.automap)
         engine.set_available_buttons([getattr(vizdoom.Button, name) for name in self._buttons])
         engine.set_available_game_variables([])
+        if options.render:
+            for name in DRAWABLE:
+                getattr(engine, f"set_render_{name}")(name in options.drawn)
+        self._set_up_scenario(directory)
 
-    def _frame(self, state: vizdoom.GameState) -> Frame:
-        buffers = _buffers(state)
-        if "automap" in buffers:
-            buffers["automap"] = _gray(buffers["automap"])
-        return np.concatenate([self._resized(buffer) for buffer in buffers.values()])
+    def _set_up_scenario(self, directory: Path) -> None:
+        """Say what the scenario's configuration file does not."""
+        engine, row = self._engine, self.scenario
+        engine.set_doom_map(row.map_name)
+        if row.is_deathmatch:
+            engine.add_game_args("+deathmatch 1")
+            engine.set_frag_reward(1.0)
+        if row.loadout or self._randomisation:
+            variant = directory / "variant.wad"
+            source = Path(engine.get_doom_scenario_path())
+            write_variant(variant, source, row, self._randomisation)
+            engine.set_doom_scenario_path(str(variant))
 
-    def _resized(self, screen: Frame) -> Frame:
-        size = (self.options.width, self.options.height)
-        small = np.asarray(cv2.resize(screen, size, interpolation=cv2.INTER_LINEAR), np.uint8)
-        return np.moveaxis(np.atleast_3d(small), 2, 0)
-
-
-def _engine_resolution(options: ObservationOptions) -> vizdoom.ScreenResolution:
-    """Choose the smallest engine screen that covers the observation; none is below 160x120."""
-    for width, height in ((160, 120), (320, 240), (640, 480)):
-        if options.width <= width and options.height <= height:
-            return getattr(vizdoom.ScreenResolution, f"RES_{width}X{height}")
-    raise ValueError(f"no engine screen covers {options.width}x{options.height}")
-
-
-def _buffers(state: vizdoom.GameState) -> dict[str, Frame]:
-    """Name the buffers that the options asked the engine for, in the order of their channels."""
-    buffers = {
-        "screen": state.screen_buffer,
-        "depth": state.depth_buffer,
-        "labels": state.labels_buffer,
-        "automap": state.automap_buffer,
-    }
-    return {name: np.asarray(buffer) for name, buffer in buffers.items() if buffer is not None}
-
-
-def _gray(image: Frame) -> Frame:
-    is_gray = image.ndim == 2  # noqa: PLR2004 - height and width alone
-    return image if is_gray else np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
+    def _read(self) -> Values:
+        read = self._engine.get_game_variable
+        return tuple([read(variable) for variable in self._watched])

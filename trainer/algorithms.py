@@ -1,0 +1,87 @@
+"""The algorithms by name, and a training put together from a config."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from trainer import dqn, ppo
+from trainer.games import GameSetup, game_setup
+from trainer.networks import Shape
+from trainer.players import Casting, Players
+from trainer.ring import Ring, RingShape
+from trainer.training import Training
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from trainer.actor import Behaviour
+    from trainer.config import Config
+    from trainer.reporter import Reporter
+    from trainer.shared import Column
+    from trainer.training import Algorithm
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is particular to an algorithm: how it explores, what it keeps, how it learns."""
+
+    behaviour: Callable[[Shape], Behaviour]
+    learner: Callable[[Config, Shape, Ring], Algorithm]
+    windows: Callable[[Config], int]
+    columns: Mapping[str, Column]
+
+
+RECIPES = {
+    "PPO": Recipe(ppo.PPOBehaviour, ppo.PPO, lambda _: ppo.WINDOWS, ppo.COLUMNS),
+    "DQN": Recipe(dqn.GreedyBehaviour, dqn.DQN, dqn.windows, {}),
+}
+
+
+@contextlib.contextmanager
+def opened(
+    config: Config, reporter: Reporter, *, game: GameSetup | None = None
+) -> Iterator[Training]:
+    """Start the games of a training and hand it out; everything ends with the block.
+
+    `game` is played in place of the one that the config names.
+    """
+    recipe = RECIPES[config.algorithm]
+    game = game or game_setup(config)
+    shape = network_shape(config, game)
+    ring = Ring(
+        RingShape(
+            space=game.space,
+            games=config.games,
+            rollout_steps=config.rollout_steps,
+            windows=recipe.windows(config),
+            variables=shape.variables,
+            features=shape.features,
+            state_size=2 * shape.hidden if shape.recurrent else 0,
+            columns=recipe.columns,
+        )
+    )
+    algorithm = recipe.learner(config, shape, ring)
+    casting = Casting(
+        actors=config.actors,
+        seed=config.seed,
+        make_game=game.start,
+        variables=config.game_variables,
+        behaviour=recipe.behaviour(shape),
+    )
+    with Players(casting, ring, algorithm.network) as players:
+        yield Training(config, game, algorithm, players, reporter)
+
+
+def network_shape(config: Config, game: GameSetup) -> Shape:
+    """Say what the network of a config sees and decides on."""
+    return Shape(
+        frames=game.space.shape,
+        action_count=game.action_count,
+        variables=len(config.game_variables),
+        features=game.feature_count if config.game_features else 0,
+        channels=config.channels,
+        hidden=config.hidden,
+        recurrent=config.network_type == "lstm",
+    )

@@ -1,0 +1,81 @@
+"""The games that a training run may ask for, by the name that a config knows them by."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+from games.doom.actions import parse_actions
+from games.doom.environment import DoomGame
+from games.doom.features import FEATURE_NAMES
+from games.doom.observation import ObservationOptions
+from games.doom.randomisation import Randomisation
+from games.doom.rewards import RewardWeights
+from games.doom.scenarios import SCENARIOS
+from trainer.seeds import EVALUATION_SEEDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from games.interface import Game, ObservationSpace
+    from trainer.config import Config
+
+
+@dataclass(frozen=True)
+class GameSetup:
+    """A game as a config asks for it, and what its players are shown and may do.
+
+    `start` starts one, ready for its first episode; it travels to the processes that play. Where a
+    game leaves a choice, `action_combinations` and `observation` say what a player was trained on.
+    """
+
+    start: Callable[[], Game]
+    space: ObservationSpace
+    action_count: int
+    feature_count: int = 0
+    action_combinations: str = ""
+    observation: Mapping[str, Any] = field(default_factory=dict)
+
+
+def game_setup(config: Config) -> GameSetup:
+    """Look up the game of a config."""
+    return GAMES[config.game](config)
+
+
+def _doom(config: Config) -> GameSetup:
+    # What a config has no field for stays as it is.
+    names = {entry.name for entry in fields(ObservationOptions)} & config.to_mapping().keys()
+    options = ObservationOptions(**{name: getattr(config, name) for name in names})
+    grammar = config.action_combinations or SCENARIOS[config.scenario].action_combinations
+    return GameSetup(
+        start=functools.partial(_start_doom, config, options),
+        space=options.space,
+        action_count=len(parse_actions(grammar)),
+        feature_count=len(FEATURE_NAMES),
+        action_combinations=grammar,
+        observation=asdict(options),
+    )
+
+
+def _start_doom(config: Config, options: ObservationOptions) -> DoomGame:
+    game = DoomGame(
+        config.scenario,
+        options,
+        action_combinations=config.action_combinations,
+        reward_weights=RewardWeights(**config.reward_weights),
+        features=config.game_features,
+        randomisation=Randomisation(
+            seed_limit=EVALUATION_SEEDS,
+            textures=config.randomise_textures,
+            health=config.randomise_health,
+            spawn=config.randomise_spawn,
+        )
+        if config.randomise_textures or config.randomise_health or config.randomise_spawn
+        else None,
+    )
+    game.start()
+    return game
+
+
+GAMES: Mapping[str, Callable[[Config], GameSetup]] = {"doom": _doom}

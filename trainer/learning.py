@@ -1,0 +1,120 @@
+"""What learning needs and no algorithm is about: device, precision, optimizer, checkpoint."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from trainer import checkpoint
+from trainer.memory import keep_freed_memory
+from trainer.networks import build, describe
+from trainer.schedules import linear
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from trainer.checkpoint import Tensors
+    from trainer.config import Config
+    from trainer.networks import Network, Shape
+
+
+Learned = TypeVar("Learned", bound="Network")
+
+
+class Learner(Generic[Learned]):
+    """One network and the optimizer that moves it, on the device that the config names."""
+
+    def __init__(self, config: Config, network: Callable[[], Learned], shape: Shape) -> None:
+        """Begin with weights drawn from the config's seed."""
+        keep_freed_memory()
+        self.shape = shape
+        self._config = config
+        has_gpu = config.gpu_id >= 0 and torch.cuda.device_count() > config.gpu_id
+        self.device = torch.device("cuda", config.gpu_id) if has_gpu else torch.device("cpu")
+        self.network = build(network, seed=config.seed).to(self.device)
+        self._parameters = list(self.network.parameters())
+        self._optimizer = torch.optim.Adam(
+            self._parameters, lr=config.learning_rate, eps=1e-5, fused=True
+        )
+
+    def begin(self, iteration: int) -> None:
+        """Set what changes from iteration to iteration: the learning rate."""
+        config = self._config
+        rate = linear(
+            iteration,
+            start=0,
+            stop=config.iterations,
+            first=config.learning_rate,
+            last=config.learning_rate * config.final_learning_rate,
+        )
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+
+    def tensor(self, array: NDArray[Any]) -> Tensor:
+        """Bring an array to the device; on a CPU the memory is shared."""
+        tensor = torch.from_numpy(array)
+        if self.device.type == "cpu":
+            return tensor
+        return tensor.pin_memory().to(self.device, non_blocking=True)
+
+    def precision(self) -> contextlib.AbstractContextManager[object]:
+        """Compute in the precision of the config; parameters and losses stay float32."""
+        if self._config.precision == "float32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+    def step(self, loss: Tensor) -> None:
+        """Move the weights one step down the gradient of `loss`, whose norm is clipped."""
+        self._optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self._parameters, self._config.max_gradient_norm, foreach=True)
+        self._optimizer.step()
+
+    def state(self) -> dict[str, Tensors]:
+        """Copy the weights and the optimizer's moments, as groups of named arrays."""
+        moments = {
+            f"{index}.{name}": tensor
+            for index, entry in self._optimizer.state_dict()["state"].items()
+            for name, tensor in entry.items()
+        }
+        return {"network": arrays(self.network.state_dict()), "optimizer": arrays(moments)}
+
+    def load(self, path: Path) -> None:
+        """Take over what a checkpoint holds."""
+        self.network.load_state_dict(tensors(checkpoint.read_group(path, "network")))
+        entries: dict[int, dict[str, Tensor]] = defaultdict(dict)
+        for key, tensor in tensors(checkpoint.read_group(path, "optimizer")).items():
+            index, _, name = key.partition(".")
+            # The fused optimizer walks memory: a moment must lie there as its weights do.
+            like = self._parameters[int(index)].detach() if tensor.dim() else tensor
+            entries[int(index)][name] = torch.empty_like(like).copy_(tensor)
+        groups = self._optimizer.state_dict()["param_groups"]
+        self._optimizer.load_state_dict({"state": dict(entries), "param_groups": groups})
+
+    def description(self, **options: object) -> dict[str, Any]:
+        """Describe the network, so that a player can be built from a checkpoint."""
+        return describe(self.network, self.shape, **options)
+
+
+def means(reports: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
+    """Average what updates reported by name; nothing where there was no update."""
+    if not reports:
+        return {}
+    return {name: float(torch.stack([one[name] for one in reports]).mean()) for name in reports[0]}
+
+
+def arrays(named: Mapping[str, Tensor]) -> Tensors:
+    """Copy tensors to numpy."""
+    return {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in named.items()}
+
+
+def tensors(named: Tensors) -> dict[str, Tensor]:
+    """Wrap arrays as tensors."""
+    return {name: torch.from_numpy(array) for name, array in named.items()}

@@ -1,0 +1,259 @@
+"""What every algorithm shares: windows that are played while the one before is learned from.
+
+A step is one decision of one game; an iteration is a window of `rollout_steps` steps of every game
+and what is learned from it. While the actors play window k, the learner learns from window k - 1,
+so k is played with weights that know the windows up to k - 2. That order is fixed: no result
+depends on who is faster. Where a checkpoint is due both sides run dry, and all games begin anew
+with seeds that derive from the iteration, so that a training which goes on from the checkpoint is
+the same as one that was never interrupted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from trainer import checkpoint
+from trainer.checkpoint import Manifest
+from trainer.reporter import Reporter, Request
+from trainer.seeds import evaluation_seed
+from trainer.signature import check_signature
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from trainer.actor import Episode
+    from trainer.checkpoint import Tensors
+    from trainer.config import Config
+    from trainer.games import GameSetup
+    from trainer.networks import Network
+    from trainer.players import Players
+
+
+class Algorithm(Protocol):
+    """What an algorithm has to know and to do."""
+
+    @property
+    def network(self) -> Network:
+        """What learns, and what the actors play with."""
+        ...
+
+    def exploration(self, step: int) -> float:
+        """Say how much to explore from `step` on, as the algorithm's behaviour understands it."""
+        ...
+
+    def learn(self, iteration: int, generator: np.random.Generator) -> Mapping[str, float]:
+        """Learn once the window of `iteration` lies in the ring; answers metrics by name.
+
+        The window after it may be under way: its slots are not to be read, but for what belongs to
+        the first step of it.
+        """
+        ...
+
+    def state(self) -> dict[str, Tensors]:
+        """Copy all that the future depends on beside the weights, as groups of named arrays."""
+        ...
+
+    def load(self, path: Path) -> None:
+        """Take over what a checkpoint holds."""
+        ...
+
+    def description(self) -> dict[str, Any]:
+        """Describe the network, so that a player can be built from a checkpoint."""
+        ...
+
+
+class Training:
+    """One run: where it stands, and how it goes on."""
+
+    def __init__(
+        self,
+        config: Config,
+        game: GameSetup,
+        algorithm: Algorithm,
+        players: Players,
+        reporter: Reporter,
+    ) -> None:
+        """Stand at the beginning; `players` may be shared by nobody else."""
+        self._config = config
+        self._game = game
+        self._algorithm = algorithm
+        self._players = players
+        self._reporter = reporter
+        self._generator = np.random.default_rng(config.seed)
+        self._iteration = 0
+        self._meter = Meter()
+        self._seeds = [evaluation_seed(config.seed, nth) for nth in range(config.eval_episodes)]
+
+    @property
+    def iteration(self) -> int:
+        """Iterations done."""
+        return self._iteration
+
+    @property
+    def steps(self) -> int:
+        """Steps of all games together so far."""
+        return self._iteration * self._config.steps_per_iteration
+
+    def run(self, *, until: int | None = None) -> Request:
+        """Train to the end, or to iteration `until`, or until the reporter asks otherwise.
+
+        Answers what was asked. Every checkpoint_interval iterations and at the end the network is
+        judged and saved.
+        """
+        end = self._config.iterations if until is None else until
+        while self._iteration < end:
+            request = self._stretch(min(self._next_checkpoint(), end))
+            if request is Request.CANCEL:
+                return request
+            if request is not Request.GO_ON:
+                self._save({})
+                return request
+            self._save(self._evaluate())
+        return Request.GO_ON
+
+    def _next_checkpoint(self) -> int:
+        interval = self._config.checkpoint_interval
+        return min((self._iteration // interval + 1) * interval, self._config.iterations)
+
+    def _stretch(self, end: int) -> Request:
+        """Play and learn from here to iteration `end`, both dry at its ends.
+
+        Answers GO_ON there, or earlier what the reporter asks for.
+        """
+        self._players.publish(self._algorithm.network)
+        self._players.restart(self._iteration)
+        request = self._reporter.request()
+        if request is not Request.GO_ON:
+            return request
+        self._players.start(self._iteration, self._exploration(0))
+        while True:
+            self._take(self._players.wait())
+            request = self._reporter.request()
+            is_last = self._iteration + 1 == end or request is not Request.GO_ON
+            if not is_last:
+                # What was learned meanwhile; the window that has just been played comes next.
+                self._players.publish(self._algorithm.network)
+                self._players.start(self._iteration + 1, self._exploration(1))
+            if request is Request.CANCEL:
+                return request
+            self._learn()
+            if is_last:
+                return request
+
+    def _exploration(self, ahead: int) -> float:
+        return self._algorithm.exploration(self.steps + ahead * self._config.steps_per_iteration)
+
+    def _take(self, episodes: Sequence[Episode]) -> None:
+        self._meter.add_window(self._config.steps_per_iteration, episodes)
+
+    def _learn(self) -> None:
+        self._meter.add(self._algorithm.learn(self._iteration, self._generator))
+        self._iteration += 1
+        self._report("training")
+        if self._iteration % self._config.metrics_interval == 0:
+            self._log()
+
+    def _report(self, phase: str) -> None:
+        self._reporter.progress(iteration=self._iteration, step=self.steps, phase=phase)
+
+    def _log(self) -> None:
+        values = self._meter.take()
+        values["iteration"] = float(self._iteration)
+        values["engine_crashes"] = float(self._players.crashes)
+        self._reporter.log(self.steps, values)
+
+    def _evaluate(self) -> dict[str, float]:
+        """Play eval_episodes greedy episodes, the same ones every time."""
+        self._report("evaluation")
+        self._players.publish(self._algorithm.network)
+        scores = [episode["score"] for episode in self._players.evaluate(self._seeds)]
+        values = {"eval_return": float(np.mean(scores)), "eval_return_std": float(np.std(scores))}
+        self._reporter.log(self.steps, values)
+        return values
+
+    def _save(self, metrics: dict[str, float]) -> None:
+        """Save all that the future depends on; the latest metrics go out with it."""
+        if self._iteration % self._config.metrics_interval:
+            self._log()
+        self._report("checkpoint")
+        groups = {
+            "rng": {"generator": checkpoint.generator_state(self._generator)},
+            **self._algorithm.state(),
+        }
+        self._reporter.save(self._manifest(), checkpoint.grouped(**groups), metrics)
+        # Whatever is not in the checkpoint begins anew with it, for whoever goes on from here too.
+        self._meter.clear()
+
+    def load(self, path: Path) -> None:
+        """Stand where the training that wrote the checkpoint stood.
+
+        Raises CheckpointError where it does not fit or belongs to another config.
+        """
+        manifest = checkpoint.read_manifest(path)
+        check_signature(manifest, self._manifest())
+        if manifest.config != self._config.to_mapping():
+            raise checkpoint.CheckpointError("the checkpoint was written under another config")
+        self._algorithm.load(path)
+        rng = checkpoint.read_group(path, "rng")
+        checkpoint.set_generator_state(self._generator, rng["generator"])
+        self._iteration = manifest.iteration
+
+    def _manifest(self) -> Manifest:
+        config, game = self._config, self._game
+        network = self._algorithm.description()
+        return Manifest(
+            algorithm=config.algorithm,
+            game=config.game,
+            scenario=config.scenario,
+            action_combinations=game.action_combinations,
+            action_count=game.action_count,
+            observation_shape=game.space.shape,
+            observation=dict(game.observation),
+            frame_skip=config.frame_skip,
+            recurrent=network["arguments"]["recurrent"],
+            network=network,
+            config=config.to_mapping(),
+            iteration=self._iteration,
+            steps=self.steps,
+        )
+
+
+class Meter:
+    """Means of what happened since metrics were logged last."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self.clear()
+
+    def add_window(self, steps: int, episodes: Sequence[Episode]) -> None:
+        """Count a window of `steps` and the episodes that ended in it."""
+        self._steps += steps
+        self._episodes += len(episodes)
+        for episode in episodes:
+            self._numbers["avg_reward"].append(episode["score"])
+            self._numbers["episode_length"].append(episode["length"])
+
+    def add(self, values: Mapping[str, float]) -> None:
+        """Count what was learned from one window."""
+        for name, value in values.items():
+            self._numbers[name].append(value)
+
+    def take(self) -> dict[str, float]:
+        """Answer the means by name, leaving out what did not happen, and begin anew."""
+        answer = {name: float(np.mean(numbers)) for name, numbers in self._numbers.items()}
+        answer["episodes"] = float(self._episodes)
+        answer["steps_per_s"] = self._steps / max(time.monotonic() - self._since, 1e-9)
+        self.clear()
+        return answer
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._since = time.monotonic()
+        self._steps = 0
+        self._episodes = 0
+        self._numbers: dict[str, list[float]] = defaultdict(list)
