@@ -10,6 +10,8 @@ import json
 import math
 import os
 import platform
+import signal
+import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -35,12 +37,17 @@ PICTURE = ROOT / "docs" / "learning-curves.svg"
 def main() -> None:
     """Run what was asked for, then show everything that is known."""
     arguments = _arguments()
+    # Unwinds, so that a contestant does not go on without the benchmark.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     plan = list(
         planned(arguments.only, arguments.scenarios, seeds=arguments.seeds, cap_s=arguments.cap)
     )
+    known = read(arguments.out)
+    if arguments.missing:
+        done = {found.key for found in known}
+        plan = [entry for entry in plan if (entry[0].name, *entry[1:3]) not in done]
     for name in {contestant.environment for contestant, *_ in plan}:
         python_of(name)
-    known = read(arguments.out)
     for contestant, scenario, seed, cap_s in plan:
         print(f"… {contestant.name} on {scenario}, seed {seed}, at most {cap_s:g} s", flush=True)
         found = run(contestant, scenario, seed, cap_s)
@@ -130,6 +137,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--seeds", type=int, default=3, help="how many, from 0 on")
     parser.add_argument("--cap", type=float, default=math.inf, help="seconds a run may take")
+    parser.add_argument("--missing", action="store_true", help="only what has no result yet")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--picture", type=Path, default=PICTURE)
     return parser.parse_args()

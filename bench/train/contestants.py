@@ -81,7 +81,7 @@ _ROWS = (
     Contestant("oracle", "script told where to aim", "", "bench.train.oracle", {BASIC: 60.0}),
     Contestant(
         *("sample_factory", "Sample Factory APPO", "ppo", _FACTORY),
-        {BASIC: 200.0, CENTER: 300.0},
+        {BASIC: 160.0, CENTER: 240.0},
         environment="sample-factory",
         color="#d95f02",
     ),
@@ -93,21 +93,21 @@ _ROWS = (
     ),
     Contestant(
         *("sb3_ppo", "Stable-Baselines3 PPO", "ppo", _SB3),
-        {BASIC: 150.0, CENTER: 240.0},
+        {BASIC: 120.0, CENTER: 180.0},
         ("ppo",),
         environment="sb3",
         color="#7570b3",
     ),
     Contestant(
         *("sb3_dqn", "Stable-Baselines3 DQN", "dqn", _SB3),
-        {BASIC: 240.0},
+        {BASIC: 180.0},
         ("dqn",),
         environment="sb3",
         color="#66a61e",
     ),
     Contestant(
         *("double_dqn", "hand-written double DQN", "dqn", _BY_HAND),
-        {BASIC: 240.0},
+        {BASIC: 180.0},
         environment="sb3",
         color="#e7298a",
     ),

@@ -59,10 +59,11 @@ def run(contestant: Contestant, scenario: str, seed: int, cap_s: float) -> Run:
     )
 
 
-def supervise(command: list[str], home: Path, *, limit_s: float) -> Ended:
+def supervise(command: list[str], home: Path, *, limit_s: float, grace_s: float = 2.0) -> Ended:
     """Run a command in `home` for at most `limit_s`, then end whatever it has started.
 
-    Output goes to files, for orphans would keep a pipe open.
+    What ends by itself within `grace_s` was not left behind. Output goes to files, for orphans
+    would keep a pipe open.
     """
     mark = uuid.uuid4().hex
     environment = os.environ | {
@@ -83,12 +84,18 @@ def supervise(command: list[str], home: Path, *, limit_s: float) -> Ended:
         finally:
             process.kill()
             process.wait()
-            orphans = reap(mark)
+            orphans = reap(mark, grace_s)
     return Ended(how, orphans)
 
 
-def reap(mark: str) -> int:
-    """Kill every process that inherited `mark`, until none is left; answers how many there were."""
+def reap(mark: str, grace_s: float) -> int:
+    """Kill every process that inherited `mark`, until none is left; answers how many there were.
+
+    They have `grace_s` to end by themselves.
+    """
+    patience = time.monotonic() + grace_s
+    while time.monotonic() < patience and _marked(mark):
+        time.sleep(0.05)
     count = 0
     while alive := _marked(mark):
         for process in alive:

@@ -223,7 +223,7 @@ def test_nothing_outlives_its_contestant(tmp_path: Path) -> None:
         f"child = subprocess.Popen([sys.executable, '-c', {orphan!r}])\n"
         "print(child.pid, flush=True)\n"
     )
-    ended = supervise([sys.executable, "-c", script], tmp_path, limit_s=60)
+    ended = supervise([sys.executable, "-c", script], tmp_path, limit_s=60, grace_s=0)
 
     assert (ended.how, ended.orphans) == ("done", 1)
     assert not is_alive(int((tmp_path / "stdout").read_text()))
