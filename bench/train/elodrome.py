@@ -86,7 +86,7 @@ def main() -> None:
 
 def judge(policy: Policy, config: Config) -> float:
     """Play the evaluation episodes; answers their mean score."""
-    game = game_setup(config).start()
+    game = game_setup(config).start(config.scenario)
     stack = Stack(game.observation_space)
     scores = []
     for seed in EVALUATION_SEEDS:

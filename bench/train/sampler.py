@@ -80,6 +80,7 @@ def main() -> None:
         actors=config.actors,
         seed=0,
         make_game=game.start,
+        maps=(config.scenario,),
         variables=(),
         behaviour=AnyAction(game.action_count),
     )
