@@ -5,18 +5,19 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import vizdoom
 
 from games.doom.actions import parse_actions, used_buttons
-from games.doom.engine import write_launcher
+from games.doom.engine import START_DEADLINE_S, Engine, EngineError
 from games.doom.features import FEATURE_NAMES, read_features
 from games.doom.randomisation import write_variant
 from games.doom.rewards import EventReader, RewardWeights
 from games.doom.scenarios import SCENARIOS, Scenario
 from games.doom.screen import engine_resolution, frame_writer
 from games.doom.variables import VARIABLES
+from games.doom.wad import WadError
 from games.interface import Outcome
 
 if TYPE_CHECKING:
@@ -51,12 +52,15 @@ class DoomGame:
         reward_weights: RewardWeights | None = None,
         features: bool = False,
         randomisation: Randomisation | None = None,
+        wad: Path | None = None,
+        start_deadline_s: float = START_DEADLINE_S,
     ) -> None:
         """Declare a game; the engine begins with `start`.
 
         An empty `action_combinations` takes the scenario's own; `features` asks for those of
-        `games.doom.features`. Raises KeyError for an unknown scenario and GrammarError for a bad
-        grammar.
+        `games.doom.features`. A `wad` is played instead of the scenario's own, under everything
+        else that the scenario says. Raises KeyError for an unknown scenario and GrammarError for a
+        bad grammar.
         """
         row = SCENARIOS[scenario] if isinstance(scenario, str) else scenario
         self.scenario = row
@@ -76,16 +80,40 @@ class DoomGame:
         self._presses = [[button in action for button in self._buttons] for action in self.actions]
         self._write = frame_writer(options)
         self._state: vizdoom.GameState | None = None
+        self._wad = wad
+        self._map_name = row.map_name
+        self._start_deadline_s = start_deadline_s
         self._directory: tempfile.TemporaryDirectory[str] | None = None
-        self._engine: Any = vizdoom.DoomGame()
+        self._engine = Engine()
 
     def start(self, map_name: str | None = None) -> None:
-        """Start the engine process on `map_name`, by default the scenario's own map."""
+        """Start the engine process on `map_name`, by default the scenario's own map.
+
+        Raises EngineError, with the reason, where the engine cannot start or cannot play the map.
+        """
+        self._map_name = map_name or self.scenario.map_name
         self._directory = tempfile.TemporaryDirectory(prefix="doom-")
-        self._configure(Path(self._directory.name))
-        if map_name is not None:
-            self._engine.set_doom_map(map_name)
-        self._engine.init()
+        try:
+            self.restart()
+        except BaseException:
+            self.close()
+            raise
+
+    def restart(self) -> None:
+        """Start a fresh engine process, as after a GameDiedError; an episode has to follow.
+
+        Raises EngineError as `start` does.
+        """
+        if self._directory is None:
+            raise RuntimeError("the game was not started, or is closed")
+        self._engine.close()
+        self._engine = Engine()
+        directory = Path(self._directory.name)
+        try:
+            self._configure(directory)
+        except WadError as error:
+            raise EngineError(f"cannot play {self._wad}: {error}") from error
+        self._launch(directory)
 
     def new_episode(self, seed: int, frame: Frame) -> None:
         """Begin the episode of `seed`, in [0, 2**31), and show its first frame."""
@@ -172,15 +200,16 @@ class DoomGame:
         """Close on exit, whatever happened."""
         self.close()
 
+    def _launch(self, directory: Path) -> None:
+        self._engine.launch(directory, self._start_deadline_s)
+
     def _configure(self, directory: Path) -> None:
         engine, options = self._engine, self.options
         engine.load_config(str(Path(vizdoom.scenarios_path) / f"{self.scenario.config_name}.cfg"))
-        engine.set_vizdoom_path(str(write_launcher(directory)))
         engine.set_mode(vizdoom.Mode.PLAYER)
         engine.set_window_visible(False)
         engine.set_sound_enabled(False)
         engine.set_audio_buffer_enabled(False)
-        engine.set_console_enabled(False)
         engine.set_screen_resolution(engine_resolution(options))
         is_rgb = options.color == "rgb"
         screen_format = vizdoom.ScreenFormat.RGB24 if is_rgb else vizdoom.ScreenFormat.GRAY8
@@ -195,7 +224,13 @@ class DoomGame:
     def _set_up_scenario(self, directory: Path) -> None:
         """Say what the scenario's configuration file does not."""
         engine, row = self._engine, self.scenario
-        engine.set_doom_map(row.map_name)
+        engine.set_doom_map(self._map_name)
+        engine.set_episode_timeout(row.timeout_tics)
+        engine.set_living_reward(row.living_reward)
+        engine.set_death_penalty(row.death_penalty)
+        engine.set_doom_skill(row.skill)
+        if self._wad:
+            engine.set_doom_scenario_path(str(self._wad.resolve()))
         if row.is_deathmatch:
             engine.add_game_args("+deathmatch 1")
             engine.set_frag_reward(1.0)
