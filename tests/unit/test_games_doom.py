@@ -135,6 +135,17 @@ def test_variables_match_the_engine() -> None:
     assert (variables["POSITION_X"], variables["POSITION_Y"]) != (0.0, 0.0)
 
 
+def test_deaths_are_those_of_the_episode() -> None:
+    with DoomGame("health_gathering", ObservationOptions(frame_skip=35)) as game:
+        for seed in range(2):
+            frame = a_frame(game)
+            game.new_episode(seed, frame)
+            assert game.variables["DEATHCOUNT"] == 0
+            while not game.make_action(0, frame).ended:
+                pass
+            assert game.variables["DEATHCOUNT"] == 1
+
+
 def test_shaped_reward_is_added_to_the_game_but_not_to_its_score() -> None:
     weights = RewardWeights(use_ammo=-3.0)
     options = ObservationOptions(frame_skip=8)
