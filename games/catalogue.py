@@ -6,6 +6,7 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from games.doom.observation import COLORS, LIMITS
 from games.doom.scenarios import SCENARIOS
 
 if TYPE_CHECKING:
@@ -59,22 +60,39 @@ def _setting(kind: str, default: object, meaning: str, **rules: object) -> dict[
     return {"type": kind, "default": default, "description": meaning, **rules}
 
 
+def _whole(name: str, default: int, meaning: str) -> dict[str, Any]:
+    least, most = LIMITS[name]
+    return _setting("integer", default, meaning, minimum=least, maximum=most)
+
+
 _DOOM_SETTINGS = {
     "scenario": _setting("string", "basic", "Scenario to play.", enum=list(SCENARIOS)),
     "action_combinations": _setting(
         "string", "", "Action grammar; empty takes the scenario's own.", maxLength=200
     ),
-    "frame_skip": _setting(
-        "integer", 4, "Game tics (35 a second) a decision is held.", minimum=1, maximum=35
-    ),
-    "history": _setting("integer", 4, "Frames an observation holds.", minimum=1, maximum=16),
-    "height": _setting("integer", 36, "Height of a frame in pixels.", minimum=36, maximum=480),
-    "width": _setting("integer", 64, "Width of a frame in pixels.", minimum=36, maximum=640),
-    "color": _setting("string", "gray", "Channels of the screen: 1 or 3.", enum=["gray", "rgb"]),
+    "frame_skip": _whole("frame_skip", 4, "Game tics (35 a second) a decision is held."),
+    "history": _whole("history", 4, "Frames an observation holds."),
+    "height": _whole("height", 36, "Height of a frame in pixels."),
+    "width": _whole("width", 64, "Width of a frame in pixels."),
+    "color": _setting("string", "gray", "Channels of the screen: 1 or 3.", enum=list(COLORS)),
     "depth": _setting("boolean", False, "Observe the depth of every pixel."),
     "labels": _setting("boolean", False, "Observe the object in every pixel."),
     "automap": _setting("boolean", False, "Observe the map drawn so far."),
 }
+
+
+_CATCH_SETTINGS = {
+    "history": _whole("history", 1, "Frames an observation holds."),
+}
+
+
+def _schema(settings: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "type": "object",
+        "properties": settings,
+        "additionalProperties": False,
+    }
 
 
 def _doom_map(scenario: Scenario) -> CatalogueMap:
@@ -103,13 +121,32 @@ GAMES = (
         title="Doom",
         description="First-person shooting and navigation, seen through the screen of ViZDoom.",
         version="1.0.0",
-        config_schema={
-            "$schema": "https://json-schema.org/draft/2020-12/schema",
-            "type": "object",
-            "properties": _DOOM_SETTINGS,
-            "additionalProperties": False,
-        },
+        config_schema=_schema(_DOOM_SETTINGS),
         config_defaults={name: rule["default"] for name, rule in _DOOM_SETTINGS.items()},
         maps=tuple(_doom_map(scenario) for scenario in SCENARIOS.values()),
+    ),
+    CatalogueGame(
+        id=game_id("catch"),
+        name="catch",
+        title="Catch",
+        description="A ball falls and a paddle has to be under it; learned within seconds.",
+        version="1.0.0",
+        config_schema=_schema(_CATCH_SETTINGS),
+        config_defaults={name: rule["default"] for name, rule in _CATCH_SETTINGS.items()},
+        maps=(
+            CatalogueMap(
+                id=map_id("catch", "board"),
+                name="board",
+                title="Twelve cells by twelve",
+                buttons=("LEFT", "STAY", "RIGHT"),
+                variables=("BALL_X", "BALL_Y", "PADDLE_X"),
+                timeout_tics=0,
+                living_reward=0.0,
+                death_penalty=0.0,
+                skill=0,
+                action_combinations="",
+                config_defaults={},
+            ),
+        ),
     ),
 )

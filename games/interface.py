@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from games.events import EVENT_TYPES, EventType
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -30,12 +32,17 @@ class ObservationSpace:
         return (self.history * self.frame_channels, self.height, self.width)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class GameEvent:
-    """What happened during one decision: `kind` names a reward weight, `amount` its size."""
+    """What happened during one decision: `kind` names a reward weight, `amount` what it weighs."""
 
     kind: str
     amount: float = 1.0
+
+    @property
+    def type(self) -> EventType:
+        """The type that logs know the event by."""
+        return EVENT_TYPES[self.kind]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +101,11 @@ class Game(Protocol):
 
         There are names, and so features, only where the game was asked for them.
         """
+        ...
+
+    @property
+    def facts(self) -> Mapping[str, float]:
+        """What else is to be told of the episode, by name; whoever plays many logs the means."""
         ...
 
     def close(self) -> None:

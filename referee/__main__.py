@@ -23,7 +23,7 @@ from trainer.config import SEED_LIMIT
 from trainer.reporter import Request
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from elodrome.evaluator.v1.suite_pb2 import SuiteScenario
 
@@ -100,16 +100,21 @@ def _trained_agent(attempt: Attempt, assignment: Assignment) -> TrainedAgent | N
         raise CheckpointError(str(error)) from error
     agent = TrainedAgent(path)
     path.unlink()
-    check_disjoint(agent.policy.manifest.config.get("seed"), task.scenarios)
+    check_disjoint(agent.policy.manifest.config, task.scenarios)
     return agent
 
 
-def check_disjoint(training_seed: object, scenarios: Iterable[SuiteScenario]) -> None:
+def check_disjoint(config: Mapping[str, object], scenarios: Iterable[SuiteScenario]) -> None:
     """Refuse to judge a player on seeds it may have trained on; raises CheckpointError.
 
-    Training takes its seeds below SEED_LIMIT and suites from there on; both must be so.
+    Training takes its seeds below SEED_LIMIT and suites from there on; both must be so. `config`
+    is what it trained under; where that says `imported_from`, it trained elsewhere, in games
+    that no seed of here begins.
     """
-    if not isinstance(training_seed, int) or not 0 <= training_seed < SEED_LIMIT:
+    training_seed = config.get("seed")
+    is_ours = "imported_from" not in config
+    in_range = isinstance(training_seed, int) and 0 <= training_seed < SEED_LIMIT
+    if is_ours and not in_range:
         raise CheckpointError(
             f"seed overlap: the checkpoint trained from seed {training_seed!r}, "
             f"which is not in [0, {SEED_LIMIT})"

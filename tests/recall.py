@@ -27,6 +27,7 @@ class RecallGame:
         self.observation_space = ObservationSpace(1, 1, SIDE, SIDE)
         self.action_count = 2
         self.feature_names = ("is_first",)
+        self.facts: dict[str, float] = {}
         self.total_reward = 0.0
         self.variables = {"LEFT": float(DECISIONS)}
         self._half = self._done = 0
@@ -53,6 +54,11 @@ class RecallGame:
         pass
 
 
+def start(_: str) -> RecallGame:
+    """Start one; there is only one map."""
+    return RecallGame()
+
+
 RECALL = GameSetup(
-    start=RecallGame, space=ObservationSpace(1, 1, SIDE, SIDE), action_count=2, feature_count=1
+    start=start, space=ObservationSpace(1, 1, SIDE, SIDE), action_count=2, feature_count=1
 )

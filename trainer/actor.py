@@ -8,7 +8,7 @@ random in a window derives from the run's seed, the window and the actor's numbe
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, Protocol, TypedDict
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from games.interface import Frame, Game, Outcome
+    from games.interface import Frame, Game
     from trainer.networks import Network
     from trainer.ring import Ring
     from trainer.weights import Weights
@@ -49,21 +49,29 @@ class Behaviour(Protocol):
 
 
 class Episode(TypedDict):
-    """An episode that was played to its end: the game's own score, and its length in steps."""
+    """An episode that was played to its end: the game's own score, and its length in steps.
+
+    `facts` are what else the game tells of it.
+    """
 
     score: float
     length: int
+    facts: NotRequired[dict[str, float]]
 
 
 @dataclass(frozen=True)
 class Post:
-    """What one actor is in charge of: `count` games of the ring from `first` on."""
+    """What one actor is in charge of: `count` games of the ring from `first` on.
+
+    Game g of the ring plays `maps[g % len(maps)]` at first.
+    """
 
     number: int
     first: int
     count: int
     seed: int
-    make_game: Callable[[], Game]
+    make_game: Callable[[str], Game]
+    maps: tuple[str, ...]
     variables: tuple[str, ...]
     behaviour: Behaviour
     ring: Ring
@@ -76,19 +84,35 @@ class Actor:
     def __init__(self, post: Post) -> None:
         """Start the games; their first episodes begin with `restart`."""
         self._post = post
-        self._ring = post.ring
+        self._ring = post.ring.of_games(post.first, post.count)
         self.space = post.ring.space
         self.state_size = post.ring.shape.state_size
         self._network = post.behaviour.network()
         post.weights.lend(self._network)
-        self.games = [post.make_game() for _ in range(post.count)]
-        self._numbers = np.arange(post.first, post.first + post.count)
-        self._mine = slice(post.first, post.first + post.count)
+        self._maps = [self._map_of(index, post.maps) for index in range(post.count)]
+        self.games = [post.make_game(name) for name in self._maps]
+        self._frames = self._ring["frames"]
+        self._has_notes = bool(post.variables) or bool(post.ring.shape.features)
+        self._all = np.arange(post.count)
         self._state = torch.zeros(post.count, self.state_size)
         self._since = 0
         self._begun = [0] * post.count
         self._lengths = [0] * post.count
         self.crashes = 0
+
+    def choose(self, maps: tuple[str, ...]) -> None:
+        """Let the games play these maps; one that plays another map now begins anew.
+
+        Restart or evaluate afterwards.
+        """
+        for index in range(len(self.games)):
+            name = self._map_of(index, maps)
+            if name != self._maps[index]:
+                self._maps[index] = name
+                self._begin_game(index)
+
+    def _map_of(self, index: int, maps: tuple[str, ...]) -> str:
+        return maps[(self._post.first + index) % len(maps)]
 
     def restart(self, iteration: int) -> None:
         """Leave every episode and begin those that the iteration decides."""
@@ -97,22 +121,34 @@ class Actor:
         self._state.zero_()
         self._keep_state(iteration)
         for index in range(len(self.games)):
-            self._begin_episode(index, iteration * self._ring.shape.rollout_steps)
+            self._begin_episode(
+                index, iteration * self._ring.shape.rollout_steps % self._ring.length
+            )
 
     def play(self, iteration: int, exploration: float) -> list[Episode]:
         """Play the window of an iteration into the ring; answers the episodes that ended in it."""
         generator = acting_generator(self._post.seed, iteration, self._post.number)
-        length = self._ring.shape.rollout_steps
+        ring, length = self._ring, self._ring.shape.rollout_steps
         finished: list[Episode] = []
         for step in range(iteration * length, (iteration + 1) * length):
             actions = self._decide(step, generator, exploration)
-            for index, action in enumerate(actions.tolist()):
-                self._advance(index, action, step, finished)
+            slot, after = step % ring.length, (step + 1) % ring.length
+            # One write for all games: numpy takes as long for one number as for eight.
+            rewards, ends = zip(
+                *[
+                    self._advance(index, action, after, finished)
+                    for index, action in enumerate(actions.tolist())
+                ],
+                strict=True,
+            )
+            ring["rewards"][slot] = rewards
+            ring["ends"][slot] = ends
+            ring["ages"][after] = np.where(ring["ends"][slot] == GOES_ON, ring["ages"][slot] + 1, 0)
         self._keep_state(iteration + 1)
         return finished
 
-    def evaluate(self, seeds: Sequence[int]) -> list[Episode]:
-        """Play the episodes of `seeds` greedily; those under way are lost, so restart afterwards.
+    def evaluate(self, seeds: Sequence[Sequence[int]]) -> list[list[Episode]]:
+        """Play greedily, in game g the episodes of `seeds[g]`; restart afterwards.
 
         All games decide together until the last is done, so that a batch never changes its size
         and an episode is the same whatever the others do.
@@ -129,13 +165,13 @@ class Actor:
     ) -> NDArray[np.int64]:
         """Choose the actions of a step, and note in the ring what belongs to the choice."""
         ring, slot = self._ring, step % self._ring.length
-        frames = ring.observations(np.full(len(self.games), step), self._numbers)
-        outputs, state = self.think(frames, ring["variables"][slot, self._mine], self._state)
+        frames = ring.observations(np.full(len(self.games), step), self._all)
+        outputs, state = self.think(frames, ring["variables"][slot], self._state)
         actions, columns = self._post.behaviour.act(outputs, generator, exploration)
         self._state = state
-        ring["actions"][slot, self._mine] = actions
+        ring["actions"][slot] = actions
         for name, values in columns.items():
-            ring[name][slot, self._mine] = values
+            ring[name][slot] = values
         return actions
 
     def think(
@@ -148,47 +184,45 @@ class Actor:
             *outputs, state = self._network(seen, state)
         return outputs, state
 
-    def _advance(self, index: int, action: int, step: int, finished: list[Episode]) -> None:
-        """Let one game play its action; where that ends its episode, the next one begins."""
-        ring, number = self._ring, self._numbers[index]
-        after = (step + 1) % ring.length
+    def _advance(
+        self, index: int, action: int, after: int, finished: list[Episode]
+    ) -> tuple[float, int]:
+        """Let one game play its action; where that ends its episode, the next one begins.
+
+        Shows what comes in slot `after`; answers the reward and how the step left its episode.
+        """
+        game = self.games[index]
+        self._lengths[index] += 1
         try:
-            outcome = self.games[index].make_action(action, ring["frames"][after, number])
+            outcome = game.make_action(action, self._frames[after, index])
         except GameDiedError:
             self.replace(index)
-            outcome = None
-        slot = step % ring.length
-        ring["rewards"][slot, number] = outcome.reward if outcome else 0.0
-        ring["ends"][slot, number] = _end(outcome)
-        self._lengths[index] += 1
-        if outcome is None:
-            self._begin_episode(index, step + 1)
-        elif outcome.ended:
-            score = self.games[index].total_reward
-            finished.append(Episode(score=score, length=self._lengths[index]))
-            self._begin_episode(index, step + 1)
-        else:
-            ring["ages"][after, number] = ring["ages"][slot, number] + 1
-            self._note(index, after)
+            self._begin_episode(index, after)
+            return 0.0, CUT
+        if not outcome.ended:
+            if self._has_notes:
+                self._note(index, after)
+            return outcome.reward, GOES_ON
+        finished.append(_episode(game, self._lengths[index]))
+        self._begin_episode(index, after)
+        return outcome.reward, CUT if outcome.cut else ENDED
 
-    def _begin_episode(self, index: int, step: int) -> None:
-        ring, number = self._ring, self._numbers[index]
-        slot = step % ring.length
-        seed = training_seed(self._post.seed, self._since, int(number), self._begun[index])
+    def _begin_episode(self, index: int, slot: int) -> None:
+        number = self._post.first + index
+        seed = training_seed(self._post.seed, self._since, number, self._begun[index])
         self._begun[index] += 1
         self._lengths[index] = 0
         self._state[index] = 0
-        self.show(index, seed, ring["frames"][slot, number])
-        ring["ages"][slot, number] = 0
+        self.show(index, seed, self._frames[slot, index])
+        self._ring["ages"][slot, index] = 0
         self._note(index, slot)
 
     def _note(self, index: int, slot: int) -> None:
         """Keep what is known beside the frame of a slot."""
-        game, number = self.games[index], self._numbers[index]
         if self._post.variables:
-            self._ring["variables"][slot, number] = self._variables_of(game)
+            self._ring["variables"][slot, index] = self._variables_of(self.games[index])
         if self._ring.shape.features:
-            self._ring["features"][slot, number] = game.features
+            self._ring["features"][slot, index] = self.games[index].features
 
     def show(self, index: int, seed: int, frame: Frame) -> None:
         """Begin an episode in one game, in a fresh one if that is dead."""
@@ -201,12 +235,15 @@ class Actor:
     def replace(self, index: int) -> None:
         """Put a fresh game where one died; its episode is lost, and what it taught stays."""
         self.crashes += 1
+        self._begin_game(index)
+
+    def _begin_game(self, index: int) -> None:
         self.games[index].close()
-        self.games[index] = self._post.make_game()
+        self.games[index] = self._post.make_game(self._maps[index])
 
     def _keep_state(self, iteration: int) -> None:
         states = self._ring["states"]
-        states[iteration % len(states), self._mine] = self._state.numpy()
+        states[iteration % len(states)] = self._state.numpy()
 
     def read_variables(self) -> NDArray[np.float32]:
         """Read what the network sees beside the frames; float32 [games, V]."""
@@ -220,63 +257,64 @@ class Actor:
 
 
 class _Evaluation:
-    """Greedy episodes on the games of an actor: game i of n plays seeds i, i + n and so on."""
+    """Greedy episodes on the games of an actor, game g playing those of `seeds[g]`."""
 
-    def __init__(self, actor: Actor, seeds: Sequence[int]) -> None:
+    def __init__(self, actor: Actor, seeds: Sequence[Sequence[int]]) -> None:
         self._actor = actor
         self._seeds = seeds
         count = len(actor.games)
-        self._waiting = [list(range(index, len(seeds), count)) for index in range(count)]
         self._stacks = [Stack(actor.space) for _ in range(count)]
         self._lengths = [0] * count
         self._state = torch.zeros(count, actor.state_size)
-        self._played: dict[int, Episode] = {}
+        self._played: list[list[Episode]] = [[] for _ in range(count)]
 
-    def run(self) -> list[Episode]:
-        for index in range(len(self._stacks)):
-            # A game without a seed of its own is watched and never played.
-            self._begin(index, self._waiting[index][0] if self._waiting[index] else 0)
-        while len(self._played) < len(self._seeds):
+    def run(self) -> list[list[Episode]]:
+        # A game without a seed of its own shows nothing and is never played.
+        games = [index for index, seeds in enumerate(self._seeds) if seeds]
+        for index in games:
+            self._begin(index)
+        while left := [index for index in games if self._is_playing(index)]:
             frames = np.stack([stack.observation for stack in self._stacks])
             outputs, self._state = self._actor.think(
                 frames, self._actor.read_variables(), self._state
             )
-            for index, action in enumerate(outputs[0].argmax(dim=1).tolist()):
-                if self._waiting[index]:
-                    self._advance(index, action)
-        return [self._played[place] for place in range(len(self._seeds))]
+            actions = outputs[0].argmax(dim=1).tolist()
+            for index in left:
+                self._advance(index, actions[index])
+        return self._played
+
+    def _is_playing(self, index: int) -> bool:
+        return len(self._played[index]) < len(self._seeds[index])
 
     def _advance(self, index: int, action: int) -> None:
-        place, game = self._waiting[index][0], self._actor.games[index]
+        game = self._actor.games[index]
         try:
             outcome = game.make_action(action, self._stacks[index].newest)
         except GameDiedError:
             # Greedy play repeats itself, so nothing is lost by playing the episode anew.
-            self._begin(index, place)
+            self._begin(index)
             return
         self._lengths[index] += 1
         if not outcome.ended:
             self._stacks[index].push()
             return
-        self._played[place] = Episode(score=game.total_reward, length=self._lengths[index])
-        del self._waiting[index][0]
-        if self._waiting[index]:
-            self._begin(index, self._waiting[index][0])
+        self._played[index].append(_episode(game, self._lengths[index]))
+        if self._is_playing(index):
+            self._begin(index)
 
-    def _begin(self, index: int, place: int) -> None:
-        self._actor.show(index, self._seeds[place], self._stacks[index].newest)
+    def _begin(self, index: int) -> None:
+        """Begin the first episode of a game that was not played yet."""
+        seed = self._seeds[index][len(self._played[index])]
+        self._actor.show(index, seed, self._stacks[index].newest)
         self._stacks[index].begin()
         self._lengths[index] = 0
         self._state[index] = 0
 
 
+def _episode(game: Game, length: int) -> Episode:
+    return Episode(score=game.total_reward, length=length, facts=dict(game.facts))
+
+
 def network_variables(names: Sequence[str], variables: Mapping[str, float]) -> list[float]:
     """Scale the named variables of a game as networks see them."""
     return [variables[name] * _VARIABLE_SCALE for name in names]
-
-
-def _end(outcome: Outcome | None) -> int:
-    """Tell how a step left its episode; a game that died is as if left in the middle."""
-    if outcome is None or outcome.cut:
-        return CUT
-    return ENDED if outcome.ended else GOES_ON

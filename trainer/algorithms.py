@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from trainer import dqn, drqn, ppo, q_learning
 from trainer.games import GameSetup, game_setup
+from trainer.maps import MapPlan
 from trainer.networks import Shape
 from trainer.players import Casting, Players
 from trainer.ring import Ring, RingShape
@@ -70,6 +71,7 @@ def opened(
         actors=config.actors,
         seed=config.seed,
         make_game=game.start,
+        maps=MapPlan(config).trained,
         variables=config.game_variables,
         behaviour=recipe.behaviour(config, shape),
     )

@@ -1,8 +1,8 @@
 """The life of a worker: take the lease of a job, do the work, report how it ended, exit.
 
 Exit codes: 0 done or ended on request, 64 bad config or not started by an executor, 65 bad input,
-70 an error of the program or a call that the platform refused, 75 the platform was away for too
-long, 79 a newer attempt has taken over.
+66 the training diverged, 70 an error of the program or a call that the platform refused, 75 the
+platform was away for too long, 79 a newer attempt has taken over.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ from trainer import failpoint, platform
 from trainer.config import ConfigError
 from trainer.lease import Lease
 from trainer.reporter import Request
+from trainer.stopping import DivergedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import grpc
 
-    Work = Callable[["Attempt"], Request]
+    Work = Callable[["Attempt"], "Request | Ending"]
     BadInput = tuple[type[Exception], ...]
 
-DONE, BAD_CONFIG, BAD_INPUT, INTERNAL, TEMPORARY, FENCED = 0, 64, 65, 70, 75, 79
+DONE, BAD_CONFIG, BAD_INPUT, DIVERGED, INTERNAL, TEMPORARY, FENCED = 0, 64, 65, 66, 70, 75, 79
 
 logger = logging.getLogger("trainer.attempt")
 
@@ -63,18 +64,20 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Ending:
-    """What came of the work."""
+    """What came of the work; `replayed_sha256` is for work that repeats a part of a training."""
 
     outcome: run_pb2.JobOutcome
     reason: str
-    exit_code: int
+    exit_code: int = DONE
+    replayed_sha256: str = ""
 
 
 def run(work: Work, *, bad_input: BadInput) -> int:
     """Run one attempt; answers the exit code.
 
-    `work` returns GO_ON once it is done, or else the request that it has followed; `bad_input` are
-    the exceptions by which it says that what it was given cannot be worked with.
+    `work` returns GO_ON once it is done, or else the request that it has followed, or the Ending
+    where neither says enough; `bad_input` are the exceptions by which it says that what it was
+    given cannot be worked with.
     """
     logging.basicConfig(
         level=logging.INFO, stream=sys.stdout, format="%(levelname)s %(name)s: %(message)s"
@@ -104,20 +107,27 @@ def _attempt(work: Work, bad_input: BadInput) -> int:
         attempt = Attempt(surroundings, executor, registry)
         ending = _ending(attempt, work, bad_input)
         logger.info("ending: %s", ending.reason)
-        attempt.lease.give_back(ending.outcome, ending.reason, ending.exit_code)
+        attempt.lease.give_back(
+            ending.outcome,
+            ending.reason,
+            ending.exit_code,
+            replayed_sha256=ending.replayed_sha256,
+        )
         return ending.exit_code
 
 
 def _ending(attempt: Attempt, work: Work, bad_input: BadInput) -> Ending:
     """Do the work; raises only what leaves nobody to report to."""
     try:
-        request = work(attempt)
+        result = work(attempt)
     except (platform.FencedError, platform.UnreachableError):
         raise
     except ConfigError as error:
         ending = Ending(run_pb2.JOB_OUTCOME_USER_ERROR, str(error), BAD_CONFIG)
     except bad_input as error:
         ending = Ending(run_pb2.JOB_OUTCOME_USER_ERROR, str(error), BAD_INPUT)
+    except DivergedError as error:
+        ending = Ending(run_pb2.JOB_OUTCOME_DIVERGED, str(error), DIVERGED)
     except MemoryError as error:
         ending = Ending(run_pb2.JOB_OUTCOME_OUT_OF_MEMORY, str(error), INTERNAL)
     except platform.RefusedError as error:
@@ -127,11 +137,11 @@ def _ending(attempt: Attempt, work: Work, bad_input: BadInput) -> Ending:
         logger.exception("the work failed")
         ending = Ending(run_pb2.JOB_OUTCOME_CRASH, repr(error), INTERNAL)
     else:
-        ending = _orderly(request)
+        ending = result if isinstance(result, Ending) else _orderly(result)
     return ending
 
 
 def _orderly(request: Request) -> Ending:
     if request is Request.GO_ON:
-        return Ending(run_pb2.JOB_OUTCOME_COMPLETED, "everything is done", DONE)
-    return Ending(run_pb2.JOB_OUTCOME_REQUESTED, f"asked to {request.value}", DONE)
+        return Ending(run_pb2.JOB_OUTCOME_COMPLETED, "everything is done")
+    return Ending(run_pb2.JOB_OUTCOME_REQUESTED, f"asked to {request.value}")

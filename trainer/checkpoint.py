@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,7 +34,8 @@ class Manifest:
     """What a checkpoint says about itself.
 
     `observation` holds the fields of games.doom.observation.ObservationOptions; `network` its
-    architecture's name and arguments.
+    architecture's name and arguments; `stopping` what trainer.stopping remembers; `stage` is where
+    the training stands in its curriculum.
     """
 
     algorithm: str
@@ -50,6 +51,8 @@ class Manifest:
     config: dict[str, Any]
     iteration: int
     steps: int
+    stopping: dict[str, Any] = field(default_factory=dict)
+    stage: int = 0
     format_version: int = FORMAT_VERSION
 
 

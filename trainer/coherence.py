@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from games.catalogue import map_id
-from games.doom.scenarios import SCENARIOS
 from trainer.rules import ConfigError
 
 if TYPE_CHECKING:
@@ -28,13 +26,15 @@ REWARD_SCALES = {
 }
 
 
-def coherent(config: Config, *, given: set[str]) -> Config:
-    """Check the fields together, and fill in what follows from others than the `given` ones.
+def coherent(config: Config) -> Config:
+    """Check the fields together, and take from the scenario what the config leaves open.
 
     Raises ConfigError naming the field that does not fit.
     """
     _check_together(config)
-    return _on_its_scenario(_on_its_map(config, given=given))
+    if config.reward_scale:
+        return config
+    return replace(config, reward_scale=REWARD_SCALES.get(config.scenario, 1.0))
 
 
 def _check_together(config: Config) -> None:
@@ -61,22 +61,3 @@ def _check_replay(config: Config) -> None:
         raise ConfigError("replay_capacity", f"must be at least {2 * window + frames + least}")
     if not least <= config.learning_starts <= held:
         raise ConfigError("learning_starts", f"must be from {least} to {held}")
-
-
-def _on_its_scenario(config: Config) -> Config:
-    """Take over what the scenario decides where the config leaves it open."""
-    if config.reward_scale:
-        return config
-    return replace(config, reward_scale=REWARD_SCALES.get(config.scenario, 1.0))
-
-
-def _on_its_map(config: Config, *, given: set[str]) -> Config:
-    """Take the scenario from the map, where one is named."""
-    if not config.map_id:
-        return config
-    scenario = {map_id(config.game, name): name for name in SCENARIOS}.get(config.map_id)
-    if scenario is None:
-        raise ConfigError("map_id", f"is no map of {config.game}")
-    if "scenario" in given and config.scenario != scenario:
-        raise ConfigError("scenario", f"does not fit map_id, which is {scenario}")
-    return replace(config, scenario=scenario)

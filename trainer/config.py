@@ -6,11 +6,10 @@ configuration before anything is started. `python -m trainer.config` rewrites `c
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 import sys
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,6 +17,7 @@ from games.doom.actions import parse_actions
 from games.doom.rewards import REWARD_KINDS
 from games.doom.scenarios import SCENARIOS
 from games.doom.variables import VARIABLES
+from trainer import maps
 from trainer.coherence import Q_LEARNING, coherent
 from trainer.rules import (
     Choice,
@@ -27,9 +27,15 @@ from trainer.rules import (
     Integers,
     Names,
     Number,
+    Optional,
     Rule,
+    Stage,
+    Stages,
     Text,
     Weights,
+    described,
+    parse_fields,
+    rule_of,
 )
 
 if TYPE_CHECKING:
@@ -97,15 +103,30 @@ class Config:
         "What the learner multiplies in; bfloat16 pays on processors and GPUs that have it.",
     )
     game: str = _setting(Choice(("doom",)), "doom", "Game to learn.")
-    scenario: str = _setting(Choice(tuple(SCENARIOS)), "basic", "Scenario of the game.")
+    scenario: str = _setting(Choice(tuple(SCENARIOS)), "basic", "Map of the game, by its name.")
     map_id: str = _setting(
         Text(36, _check_uuid), "", "Catalogue id of the map; empty takes the scenario's own."
+    )
+    maps: tuple[str, ...] = _setting(
+        Names(tuple(SCENARIOS), most=16),
+        (),
+        "Maps to train on side by side, as evenly as games can share them; empty is `scenario`.",
+    )
+    test_maps: tuple[str, ...] = _setting(
+        Names(tuple(SCENARIOS), most=16),
+        (),
+        "Maps to judge checkpoints on; empty takes those that are trained on.",
+    )
+    curriculum: tuple[Stage, ...] = _setting(
+        Stages(tuple(SCENARIOS), most=16),
+        (),
+        "Maps to train on one after the other, each until eval_return at a checkpoint is `until`.",
     )
     action_combinations: str = _setting(
         Text(200, _check_grammar),
         "",
-        "Action grammar: ';' joins groups pressed together, '+' joins exclusive choices; "
-        "empty takes the scenario's own.",
+        "Action grammar: ';' joins groups pressed together, '+' joins exclusive choices, a group "
+        "ending in '!' is held with every action; empty takes the scenario's own.",
     )
     seed: int = _setting(Integer(0, SEED_LIMIT - 1), 0, "Seed of everything stochastic in the run.")
     gpu_id: int = _setting(
@@ -120,6 +141,24 @@ class Config:
     automap: bool = _setting(Flag(), default=False, meaning="Observe the map drawn so far.")
     history: int = _setting(Integer(1, 16), 4, "Frames an observation holds.", DRQN=1)
     frame_skip: int = _setting(Integer(1, 35), 4, "Game tics (35 a second) a decision is held.")
+    bots: int = _setting(
+        Integer(0, 15), 0, "Built-in opponents that join; the scenario must be a deathmatch."
+    )
+    bot_skill: int = _setting(
+        Integer(0, 100), 50, "How well bots aim, turn, react and look after themselves."
+    )
+    bot_health: int = _setting(
+        Integer(1, 200), 100, "Health with which each life of a bot begins; players have 100."
+    )
+    randomise_textures: bool = _setting(
+        Flag(), default=False, meaning="Exchange the textures of a map, but never when judging."
+    )
+    randomise_health: bool = _setting(
+        Flag(), default=False, meaning="Vary the monsters' health, but never when judging."
+    )
+    randomise_spawn: bool = _setting(
+        Flag(), default=False, meaning="Turn players to any side, but never when judging."
+    )
     reward_weights: dict[str, float] = field(
         default_factory=dict,
         metadata={
@@ -156,7 +195,7 @@ class Config:
     rollout_steps: int = _setting(
         Integer(1, 4096), 64, "Steps of each game in a window; there is one an iteration.", DQN=8
     )
-    batch_size: int = _setting(Integer(1, 65_536), 256, "Steps in a batch of an update.", DQN=32)
+    batch_size: int = _setting(Integer(1, 65_536), 128, "Steps in a batch of an update.", DQN=32)
     learning_rate: float = _setting(
         Number(0, 1, open_minimum=True), 1e-3, "Step size of the Adam optimizer.", DQN=3e-4
     )
@@ -171,7 +210,7 @@ class Config:
         Number(0, 1e6), 0.0, "Factor on every reward the learner sees; 0 takes the scenario's own."
     )
 
-    epochs: int = _setting(Integer(1, 64), 3, "Passes over every window.", of=("PPO",))
+    epochs: int = _setting(Integer(1, 64), 2, "Passes over every window.", of=("PPO",))
     gae_lambda: float = _setting(
         Number(0, 1), 0.95, "Weight of longer returns in the advantages.", of=("PPO",)
     )
@@ -265,7 +304,20 @@ class Config:
         Integer(1, 100_000_000), 20, "Iterations between two checkpoints.", DQN=75
     )
     eval_episodes: int = _setting(
-        Integer(1, 1_000), 20, "Greedy episodes that judge each checkpoint."
+        Integer(1, 1_000), 20, "Greedy episodes on every test map that judge each checkpoint."
+    )
+    target_return: float | None = _setting(
+        Optional(Number(-1e9, 1e9)),
+        None,
+        "Mean return of those episodes at which the run is done early; null is never.",
+    )
+    plateau_evaluations: int = _setting(
+        Integer(0, 10_000),
+        0,
+        "Judgements in a row without a rise after which the run is done early; 0 is never.",
+    )
+    plateau_delta: float = _setting(
+        Number(0, 1e9), 0.0, "Least rise above the best mean return that counts as one."
     )
 
     @property
@@ -283,10 +335,10 @@ class Config:
     def to_mapping(self) -> dict[str, Any]:
         """Every field that the algorithm has, ready for JSON; `parse` gives the same Config."""
         names = [entry.name for entry in fields(self) if self.algorithm in entry.metadata["of"]]
-        values = {name: getattr(self, name) for name in names}
+        values = asdict(self)
         return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in values.items()
+            name: list(values[name]) if isinstance(values[name], tuple) else values[name]
+            for name in names
         }
 
 
@@ -297,10 +349,8 @@ def parse(mapping: Mapping[str, object]) -> Config:
     their range, and values that do not fit each other.
     """
     known = {entry.name: entry for entry in fields(Config)}
-    for name in mapping:
-        if name not in known:
-            raise ConfigError(name, _unknown(name, list(known)))
-    algorithm = _rule(known["algorithm"]).parse("algorithm", mapping.get("algorithm", "PPO"))
+    given = parse_fields(mapping, {name: rule_of(entry) for name, entry in known.items()})
+    algorithm = given.get("algorithm", known["algorithm"].default)
     for name in mapping:
         owners = known[name].metadata["of"]
         if algorithm not in owners:
@@ -310,8 +360,7 @@ def parse(mapping: Mapping[str, object]) -> Config:
         for name, entry in known.items()
         if algorithm in entry.metadata["defaults"]
     }
-    values |= {name: _rule(known[name]).parse(name, value) for name, value in mapping.items()}
-    return coherent(Config(**values), given=set(mapping))
+    return coherent(maps.settled(Config(**values | given), given=set(mapping)))
 
 
 def schema() -> dict[str, Any]:
@@ -320,7 +369,7 @@ def schema() -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Training run",
         "type": "object",
-        "properties": {entry.name: _property(entry) for entry in fields(Config)},
+        "properties": {entry.name: described(entry, ALGORITHMS) for entry in fields(Config)},
         "additionalProperties": False,
     }
 
@@ -328,30 +377,6 @@ def schema() -> dict[str, Any]:
 def schema_text() -> str:
     """Compose what `config.schema.json` must hold."""
     return json.dumps(schema(), indent=2) + "\n"
-
-
-def _unknown(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"is not a field; did you mean {near[0]}?" if near else "is not a field"
-
-
-def _rule(entry: Field[Any]) -> Rule:
-    return entry.metadata["rule"]
-
-
-def _property(entry: Field[Any]) -> dict[str, Any]:
-    factory = entry.default_factory
-    default = entry.default if factory is MISSING else factory()
-    described = {
-        **_rule(entry).schema(),
-        "default": list(default) if isinstance(default, tuple) else default,
-        "description": entry.metadata["meaning"],
-    }
-    if entry.metadata["of"] != ALGORITHMS:
-        described["x-algorithms"] = list(entry.metadata["of"])
-    if entry.metadata["defaults"]:
-        described["x-defaults"] = entry.metadata["defaults"]
-    return described
 
 
 if __name__ == "__main__":

@@ -7,10 +7,14 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from games.doom.actions import parse_actions
+from games.doom.bots import Bots
 from games.doom.environment import DoomGame
+from games.doom.features import FEATURE_NAMES
 from games.doom.observation import ObservationOptions
+from games.doom.randomisation import Randomisation
 from games.doom.rewards import RewardWeights
 from games.doom.scenarios import SCENARIOS
+from trainer.seeds import EVALUATION_SEEDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -23,11 +27,12 @@ if TYPE_CHECKING:
 class GameSetup:
     """A game as a config asks for it, and what its players are shown and may do.
 
-    `start` starts one, ready for its first episode; it travels to the processes that play. Where a
-    game leaves a choice, `action_combinations` and `observation` say what a player was trained on.
+    `start` starts one on a map, ready for its first episode; it travels to the processes that play.
+    Where a game leaves a choice, `action_combinations` and `observation` say what a player was
+    trained on.
     """
 
-    start: Callable[[], Game]
+    start: Callable[[str], Game]
     space: ObservationSpace
     action_count: int
     feature_count: int = 0
@@ -41,28 +46,42 @@ def game_setup(config: Config) -> GameSetup:
 
 
 def _doom(config: Config) -> GameSetup:
-    names = [entry.name for entry in fields(ObservationOptions)]
+    # What a config has no field for stays as it is.
+    names = {entry.name for entry in fields(ObservationOptions)} & config.to_mapping().keys()
     options = ObservationOptions(**{name: getattr(config, name) for name in names})
     grammar = config.action_combinations or SCENARIOS[config.scenario].action_combinations
     return GameSetup(
         start=functools.partial(_start_doom, config, options),
         space=options.space,
         action_count=len(parse_actions(grammar)),
-        feature_count=2,
+        feature_count=len(FEATURE_NAMES),
         action_combinations=grammar,
         observation=asdict(options),
     )
 
 
-def _start_doom(config: Config, options: ObservationOptions) -> DoomGame:
+def _start_doom(config: Config, options: ObservationOptions, scenario: str) -> DoomGame:
     game = DoomGame(
-        config.scenario,
+        scenario,
         options,
         action_combinations=config.action_combinations,
         reward_weights=RewardWeights(**config.reward_weights),
+        features=config.game_features,
+        randomisation=_randomisation(config),
+        bots=Bots(config.bots, config.bot_skill, config.bot_health) if config.bots else None,
     )
     game.start()
     return game
+
+
+def _randomisation(config: Config) -> Randomisation | None:
+    asked = Randomisation(
+        seed_limit=EVALUATION_SEEDS,
+        textures=config.randomise_textures,
+        health=config.randomise_health,
+        spawn=config.randomise_spawn,
+    )
+    return asked if asked.textures or asked.health or asked.spawn else None
 
 
 GAMES: Mapping[str, Callable[[Config], GameSetup]] = {"doom": _doom}

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer import checkpoint
+from trainer.memory import keep_freed_memory
 from trainer.networks import build, describe
 from trainer.schedules import linear
 
@@ -32,6 +33,7 @@ class Learner(Generic[Learned]):
 
     def __init__(self, config: Config, network: Callable[[], Learned], shape: Shape) -> None:
         """Begin with weights drawn from the config's seed."""
+        keep_freed_memory()
         self.shape = shape
         self._config = config
         has_gpu = config.gpu_id >= 0 and torch.cuda.device_count() > config.gpu_id

@@ -10,6 +10,7 @@ from elodrome.executor.v1 import lease_service_pb2 as lease_pb
 from elodrome.executor.v1 import run_pb2
 from elodrome.executor.v1.lease_service_pb2_grpc import LeaseServiceStub
 
+from trainer.cpu import cpu_seconds
 from trainer.platform import CALL_TIMEOUT_S, Retry
 from trainer.reporter import Request
 
@@ -87,11 +88,22 @@ class Lease:
             self._report.resumed_from.CopyFrom(checkpoint)
         self._due.set()
 
-    def give_back(self, outcome: run_pb2.JobOutcome, reason: str, exit_code: int) -> None:
+    def give_back(
+        self,
+        outcome: run_pb2.JobOutcome,
+        reason: str,
+        exit_code: int,
+        *,
+        replayed_sha256: str = "",
+    ) -> None:
         """End the job; raises FencedError where it was not ours to end."""
         self._stop_heartbeats()
         message = lease_pb.ReportOutcomeRequest(
-            outcome=outcome, reason=reason[:4000], exit_code=exit_code, final=self._snapshot()
+            outcome=outcome,
+            reason=reason[:4000],
+            exit_code=exit_code,
+            final=self._snapshot(),
+            replayed_sha256=replayed_sha256,
         )
         Retry()(
             "reporting the outcome",
@@ -108,7 +120,10 @@ class Lease:
 
     def _snapshot(self) -> lease_pb.HeartbeatRequest:
         message = lease_pb.HeartbeatRequest()
+        used_s = cpu_seconds()
         with self._lock:
+            # What a game used that ended since is missing from the count until it is reaped.
+            self._report.cpu_s = max(self._report.cpu_s, used_s)
             message.CopyFrom(self._report)
         return message
 

@@ -38,6 +38,12 @@ class OnlineReporter:
         self._metrics = metrics
         self._store = store
         self._max_iterations = max_iterations
+        self._durable_iteration: int | None = None
+
+    def resumed(self, last: Checkpoint) -> None:
+        """Tell what this attempt goes on from."""
+        self._durable_iteration = last.iteration
+        self._attempt.lease.resumed(reference(last))
 
     def request(self) -> Request:
         """Tell what is asked of the attempt."""
@@ -54,13 +60,16 @@ class OnlineReporter:
         self._metrics.log(step, values)
 
     def save(self, manifest: Manifest, tensors: Tensors, metrics: Mapping[str, float]) -> None:
-        """Write, upload and commit; durable on return."""
+        """Write, upload and commit; durable on return. Once an iteration: the first has metrics."""
+        if manifest.iteration == self._durable_iteration:
+            return
         path = self._attempt.work_dir / "checkpoint.safetensors"
         sha256 = checkpoint.write(path, manifest, tensors)
         # Whoever resumes here logs nothing of before again.
         self._metrics.flush()
         committed = self._store.save(path, sha256, iteration=manifest.iteration, metrics=metrics)
         self._attempt.lease.committed(reference(committed))
+        self._durable_iteration = manifest.iteration
         path.unlink()
         logger.info("checkpoint at iteration %d: %s %s", manifest.iteration, sha256, dict(metrics))
 

@@ -6,67 +6,81 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from games.doom.actions import parse_actions
 from games.doom.observation import ObservationOptions
-from trainer import checkpoint
-from trainer.actor import network_variables
-from trainer.networks import Seen, rebuild
+from trainer import architectures, checkpoint
+from trainer.checkpoint import CheckpointError
+from trainer.signature import check_shapes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from games.interface import Frame
+    from trainer.architectures import Architecture
     from trainer.checkpoint import Manifest
-    from trainer.networks import Network
 
 
 class Policy:
-    """One network that plays and explores nothing; `begin` tells it of a new episode."""
+    """One network that plays. It explores nothing; what it remembers ends with the episode."""
 
-    def __init__(self, manifest: Manifest, network: Network) -> None:
-        """Play with the weights that `network` has."""
+    def __init__(self, manifest: Manifest, architecture: Architecture) -> None:
+        """Stand at the start of an episode; the architecture has its weights."""
         self.manifest = manifest
-        self.network = network.eval()
-        self._variables = tuple(manifest.config.get("game_variables", ()))
+        self.observation_options = ObservationOptions(**manifest.observation)
+        self._architecture = architecture
         self.begin()
-
-    @property
-    def observation_options(self) -> ObservationOptions:
-        """What the player has to be shown."""
-        return ObservationOptions(**self.manifest.observation)
 
     def begin(self) -> None:
         """Forget the episode before."""
-        self._state = torch.zeros(1, self.network.torso.state_size)
+        self._state = self._architecture.initial_state
 
     def act(self, observation: Frame, variables: Mapping[str, float]) -> int:
         """Choose an action in [0, action_count) for uint8 [channels, height, width].
 
         `variables` are the game's own, of which the network sees some.
         """
-        with torch.no_grad():
-            seen = Seen(
-                torch.from_numpy(observation)[None],
-                torch.tensor([network_variables(self._variables, variables)]),
+        with torch.inference_mode():
+            worth, self._state = self._architecture.forward(
+                torch.from_numpy(observation)[None], variables, self._state
             )
-            worth, *_, self._state = self.network(seen, self._state)
-        return int(worth.argmax())
+            return int(worth.argmax())
 
 
 def load(path: Path) -> Policy:
     """Load the player of a checkpoint file; only its network is read.
 
-    Raises CheckpointError where the file is not a checkpoint, or not one of a known network.
+    Raises CheckpointError where the file is not a checkpoint, is not one of a known network, or
+    holds other weights, observations or actions than it declares.
     """
     manifest = checkpoint.read_manifest(path)
     try:
-        network = rebuild(manifest.network)
+        _check_declaration(manifest)
+        architecture = architectures.build(manifest)
     except (KeyError, TypeError, ValueError) as error:
-        name = manifest.network.get("name")
-        raise checkpoint.CheckpointError(f"network {name!r} is unknown: {error}") from error
-    tensors = checkpoint.read_group(path, "network")
-    try:
-        network.load_state_dict({name: torch.from_numpy(tensors[name]) for name in tensors})
-    except RuntimeError as error:
-        raise checkpoint.CheckpointError(f"the weights do not fit the network: {error}") from error
-    return Policy(manifest, network)
+        raise CheckpointError(f"{path.name} cannot be played: {error}") from error
+    arrays = checkpoint.read_group(path, "network")
+    weights = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    check_shapes(
+        {name: tensor.shape for name, tensor in weights.items()},
+        {name: tensor.shape for name, tensor in architecture.module.state_dict().items()},
+        network=manifest.network["name"],
+    )
+    architecture.module.load_state_dict(weights, strict=False)
+    architecture.module.eval()
+    return Policy(manifest, architecture)
+
+
+def _check_declaration(manifest: Manifest) -> None:
+    """Refuse a manifest whose options do not lead to the shapes it names; raises ValueError."""
+    shape = ObservationOptions(**manifest.observation).space.shape
+    if shape != manifest.observation_shape:
+        raise ValueError(
+            f"its options show {shape}, but observation_shape is {manifest.observation_shape}"
+        )
+    count = len(parse_actions(manifest.action_combinations))
+    if count != manifest.action_count:
+        raise ValueError(
+            f"{manifest.action_combinations!r} has {count} actions, "
+            f"but action_count is {manifest.action_count}"
+        )

@@ -166,13 +166,13 @@ class PPO:
         if self._learner.shape.recurrent:
             order = torch.from_numpy(generator.permutation(games)).to(device)
             for chosen in order.split(max(1, size // steps)):
-                part = window.map(lambda tensor, at=chosen: tensor[:, at])
+                part = window.map(lambda tensor, at=chosen: tensor.index_select(1, at))
                 yield replace(part.map(_joined), fresh=part.fresh, state=window.state[chosen])
             return
         flat = window.map(_joined)
         order = torch.from_numpy(generator.permutation(steps * games)).to(device)
         for chosen in order.split(size):
-            yield flat.map(lambda tensor, at=chosen: tensor[at])
+            yield flat.map(lambda tensor, at=chosen: tensor.index_select(0, at))
 
     def _update(self, batch: Batch) -> dict[str, Tensor]:
         config, network = self._config, self.network

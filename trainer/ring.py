@@ -8,7 +8,8 @@ it is put together when it is read, repeating the first frame of an episode as g
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import copy
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -79,15 +80,25 @@ class Ring:
             for name, column in per_step.items()
         }
         columns["states"] = Column((shape.windows, shape.games, shape.state_size), "float32")
-        self._arrays = SharedArrays(columns)
+        self._shared = SharedArrays(columns)
+        self._arrays = {name: self._shared[name] for name in columns}
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         return self._arrays[name]
 
+    def of_games(self, first: int, count: int) -> Ring:
+        """Show the games `first` to `first + count` as a ring of their own, in the same memory."""
+        part = copy.copy(self)
+        part.shape = replace(self.shape, games=count)
+        part._arrays = {  # noqa: SLF001 - its own kind
+            name: array[:, first : first + count] for name, array in self._arrays.items()
+        }
+        return part
+
     @property
     def size_bytes(self) -> int:
         """Memory that the ring takes."""
-        return self._arrays.size_bytes
+        return self._shared.size_bytes
 
     def slots(self, step: int, count: int) -> NDArray[np.int64]:
         """List the slots of `count` steps from `step` on."""
@@ -117,3 +128,10 @@ class Ring:
         """Take over what `state` of a ring of the same shape answered."""
         for name, rows in state.items():
             self._arrays[name][: len(rows)] = rows
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_arrays": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._arrays = {name: self._shared[name] for name in self._shared.columns}

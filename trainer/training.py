@@ -10,6 +10,7 @@ the same as one that was never interrupted.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,9 +18,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from trainer import checkpoint
+from trainer import config as run_config
 from trainer.checkpoint import Manifest
+from trainer.maps import MapPlan
 from trainer.reporter import Reporter, Request
 from trainer.seeds import evaluation_seed
+from trainer.signature import check_signature
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,6 +35,8 @@ if TYPE_CHECKING:
     from trainer.games import GameSetup
     from trainer.networks import Network
     from trainer.players import Players
+
+logger = logging.getLogger("trainer.training")
 
 
 class Algorithm(Protocol):
@@ -85,6 +91,7 @@ class Training:
         self._reporter = reporter
         self._generator = np.random.default_rng(config.seed)
         self._iteration = 0
+        self._maps = MapPlan(config)
         self._meter = Meter()
         self._seeds = [evaluation_seed(config.seed, nth) for nth in range(config.eval_episodes)]
 
@@ -105,15 +112,20 @@ class Training:
         judged and saved.
         """
         end = self._config.iterations if until is None else until
+        self._tell_maps()
         while self._iteration < end:
             request = self._stretch(min(self._next_checkpoint(), end))
             if request is Request.CANCEL:
                 return request
+            self._save(self._judge() if self._is_due() else {})
             if request is not Request.GO_ON:
-                self._save({})
                 return request
-            self._save(self._evaluate())
         return Request.GO_ON
+
+    def _is_due(self) -> bool:
+        """Tell whether this iteration is one to judge the network at, whoever asks for what."""
+        is_last = self._iteration == self._config.iterations
+        return is_last or self._iteration % self._config.checkpoint_interval == 0
 
     def _next_checkpoint(self) -> int:
         interval = self._config.checkpoint_interval
@@ -125,6 +137,7 @@ class Training:
         Answers GO_ON there, or earlier what the reporter asks for.
         """
         self._players.publish(self._algorithm.network)
+        self._players.choose(self._maps.trained)
         self._players.restart(self._iteration)
         request = self._reporter.request()
         if request is not Request.GO_ON:
@@ -164,16 +177,40 @@ class Training:
         values = self._meter.take()
         values["iteration"] = float(self._iteration)
         values["engine_crashes"] = float(self._players.crashes)
+        if self._config.curriculum:
+            values["curriculum_stage"] = float(self._maps.stage)
         self._reporter.log(self.steps, values)
 
+    def _judge(self) -> dict[str, float]:
+        """Evaluate, and go on in the curriculum where that was good enough; answers the metrics."""
+        values = self._evaluate()
+        self._reporter.log(self.steps, values)
+        maps = ", ".join(self._maps.judged)
+        reached = values["eval_return"]
+        logger.info("iteration %d: judged on %s, eval_return %g", self._iteration, maps, reached)
+        if self._maps.advance(reached):
+            self._tell_maps()
+        return values
+
     def _evaluate(self) -> dict[str, float]:
-        """Play eval_episodes greedy episodes, the same ones every time."""
+        """Play eval_episodes greedy episodes on every test map, the same ones every time."""
         self._report("evaluation")
         self._players.publish(self._algorithm.network)
-        scores = [episode["score"] for episode in self._players.evaluate(self._seeds)]
+        self._players.choose(self._maps.judged)
+        episodes = self._players.evaluate(self._seeds)
+        scores = [episode["score"] for episode in episodes]
         values = {"eval_return": float(np.mean(scores)), "eval_return_std": float(np.std(scores))}
-        self._reporter.log(self.steps, values)
-        return values
+        if len(self._maps.judged) > 1:
+            of_maps = np.reshape(scores, (-1, len(self._seeds))).mean(axis=1).tolist()
+            names = (f"eval_return/{name}" for name in self._maps.judged)
+            values |= dict(zip(names, of_maps, strict=True))
+        facts = {f"eval_{name}": value for name, value in mean_facts(episodes).items()}
+        return values | facts
+
+    def _tell_maps(self) -> None:
+        stage = f"stage {self._maps.stage}, " if self._config.curriculum else ""
+        maps = ", ".join(self._maps.trained)
+        logger.info("iteration %d: %strained on %s", self._iteration, stage, maps)
 
     def _save(self, metrics: dict[str, float]) -> None:
         """Save all that the future depends on; the latest metrics go out with it."""
@@ -191,15 +228,27 @@ class Training:
     def load(self, path: Path) -> None:
         """Stand where the training that wrote the checkpoint stood.
 
-        Raises CheckpointError where it belongs to another config.
+        Raises CheckpointError where it does not fit or belongs to another config.
         """
         manifest = checkpoint.read_manifest(path)
-        if manifest.config != self._config.to_mapping():
-            raise checkpoint.CheckpointError("the checkpoint was written under another config")
+        check_signature(manifest, self._manifest())
+        self._check_config(manifest)
         self._algorithm.load(path)
         rng = checkpoint.read_group(path, "rng")
         checkpoint.set_generator_state(self._generator, rng["generator"])
         self._iteration = manifest.iteration
+        self._maps.stage = manifest.stage
+
+    def _check_config(self, manifest: Manifest) -> None:
+        """Compare configs as this program reads them: an older one lacks the newer fields."""
+        try:
+            written = run_config.parse(manifest.config)
+        except run_config.ConfigError as error:
+            raise checkpoint.CheckpointError(
+                f"the checkpoint's config is unknown: {error}"
+            ) from error
+        if written != self._config:
+            raise checkpoint.CheckpointError("the checkpoint was written under another config")
 
     def _manifest(self) -> Manifest:
         config, game = self._config, self._game
@@ -218,7 +267,17 @@ class Training:
             config=config.to_mapping(),
             iteration=self._iteration,
             steps=self.steps,
+            stage=self._maps.stage,
         )
+
+
+def mean_facts(episodes: Sequence[Episode]) -> dict[str, float]:
+    """Average by name what games told of episodes."""
+    told: dict[str, list[float]] = defaultdict(list)
+    for episode in episodes:
+        for name, value in episode.get("facts", {}).items():
+            told[name].append(value)
+    return {name: float(np.mean(values)) for name, values in told.items()}
 
 
 class Meter:
@@ -235,6 +294,8 @@ class Meter:
         for episode in episodes:
             self._numbers["avg_reward"].append(episode["score"])
             self._numbers["episode_length"].append(episode["length"])
+            for name, value in episode.get("facts", {}).items():
+                self._numbers[name].append(value)
 
     def add(self, values: Mapping[str, float]) -> None:
         """Count what was learned from one window."""

@@ -3,13 +3,38 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 
+from games.doom.label_maps import parse_mapping
 from games.interface import ObservationSpace
+
+LIMITS: MappingProxyType[str, tuple[int, int]] = MappingProxyType(
+    {"height": (36, 480), "width": (36, 640), "history": (1, 16), "frame_skip": (1, 35)}
+)
+COLORS = ("gray", "rgb")
+
+
+SCREENS: tuple[str, ...] = ("160x120", "320x240", "400x225", "640x480")
+DRAWABLE: tuple[str, ...] = (
+    *("hud", "crosshair", "weapon"),
+    *("decals", "particles", "effects_sprites"),
+)
+
+
+class ObservationError(ValueError):
+    """An option is refused; the message names it and what it may be."""
 
 
 @dataclass(frozen=True)
 class ObservationOptions:
-    """Sizes in pixels; `color` is "gray" or "rgb"; each buffer adds one channel to every frame."""
+    """Sizes in pixels; `color` is "gray" or "rgb"; each buffer adds one channel to every frame.
+
+    `label_maps` puts feature maps (games.doom.label_maps) where `labels` puts the bare buffer.
+    `screen` is one of SCREENS, which is then averaged down to the observation; empty takes the
+    smallest that covers it and samples that. `render` joins by '+' what of DRAWABLE is drawn, or
+    is "none"; empty leaves that to the scenario. Raises ObservationError where LIMITS, COLORS,
+    SCREENS or DRAWABLE do not allow a value, and ValueError for unknown label maps.
+    """
 
     height: int = 36
     width: int = 64
@@ -19,15 +44,45 @@ class ObservationOptions:
     automap: bool = False
     history: int = 4
     frame_skip: int = 4
+    label_maps: str = ""
+    screen: str = ""
+    render: str = ""
+
+    def __post_init__(self) -> None:
+        """Check before anything is started."""
+        for name, (least, most) in LIMITS.items():
+            value = getattr(self, name)
+            if not least <= value <= most:
+                raise ObservationError(f"{name}: must be from {least} to {most}, is {value}")
+        _check_one("color", self.color, COLORS)
+        if self.screen:
+            _check_one("screen", self.screen, SCREENS)
+        if self.render not in {"", "none"} and not self.drawn <= set(DRAWABLE):
+            joined = "+".join(DRAWABLE)
+            raise ObservationError(f"render: must be none, or join {joined}, is {self.render}")
+        parse_mapping(self.label_maps)
+
+    @property
+    def drawn(self) -> set[str]:
+        """What `render` names."""
+        return set(self.render.split("+"))
 
     @property
     def buffers(self) -> tuple[str, ...]:
         """The buffers shown beside the screen, in the order of their channels."""
-        return tuple(name for name in ("depth", "labels", "automap") if getattr(self, name))
+        labels = self.labels or self.label_maps != ""
+        shown = {"depth": self.depth, "labels": labels, "automap": self.automap}
+        return tuple(name for name, is_shown in shown.items() if is_shown)
 
     @property
     def space(self) -> ObservationSpace:
         """The declared space of the observations these options lead to."""
         screen = 3 if self.color == "rgb" else 1
-        channels = screen + len(self.buffers)
+        more_maps = max(0, len(parse_mapping(self.label_maps)) - 1)
+        channels = screen + len(self.buffers) + more_maps
         return ObservationSpace(channels, self.history, self.height, self.width)
+
+
+def _check_one(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ObservationError(f"{name}: must be one of {', '.join(known)}, is {value}")

@@ -1,22 +1,22 @@
-"""Shaped reward is a weighted sum of typed events, each read from two snapshots of the game."""
+"""Shaped reward is a weighted sum of typed events, each read from two looks at the game."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from math import dist
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from games.interface import GameEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable
 
-WEAPON_SLOTS = tuple(range(1, 8))
+Values: TypeAlias = tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class RewardWeights:
-    """Points per event of each kind; `distance` is per map unit moved."""
+    """Points per unit of each kind of event; `distance` is per map unit moved."""
 
     kill: float = 0.0
     death: float = 0.0
@@ -31,78 +31,92 @@ class RewardWeights:
 
     def total(self, events: tuple[GameEvent, ...]) -> float:
         """Sum of weight times amount over `events`."""
-        weights = asdict(self)
-        return sum(weights[event.kind] * event.amount for event in events)
+        return sum(getattr(self, event.kind) * event.amount for event in events)
 
     @property
-    def shapes(self) -> bool:
-        """Whether any weight is set, so that events need to be read at all."""
-        return any(asdict(self).values())
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds that weigh anything; without one there is nothing to read."""
+        return tuple(kind for kind in REWARD_KINDS if getattr(self, kind))
 
 
 REWARD_KINDS: tuple[str, ...] = tuple(entry.name for entry in fields(RewardWeights))
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """What the reward looks at: counts of the episode, levels, the position in map units."""
-
-    kills: int
-    deaths: int
-    frags: int
-    health: float
-    armor: float
-    weapons: tuple[int, ...]
-    ammo: tuple[int, ...]
-    position: tuple[float, float]
-
-    @classmethod
-    def of(cls, variables: Mapping[str, float]) -> Snapshot:
-        """Read a snapshot from engine variables by name."""
-        return cls(
-            kills=int(variables["KILLCOUNT"]),
-            deaths=int(variables["DEATHCOUNT"]),
-            frags=int(variables["FRAGCOUNT"]),
-            health=variables["HEALTH"],
-            armor=variables["ARMOR"],
-            weapons=tuple(int(variables[f"WEAPON{slot}"]) for slot in WEAPON_SLOTS),
-            ammo=tuple(int(variables[f"AMMO{slot}"]) for slot in WEAPON_SLOTS),
-            position=(variables["POSITION_X"], variables["POSITION_Y"]),
-        )
+def _gain(before: Values, after: Values) -> float:
+    return sum(new - old for old, new in zip(before, after, strict=True) if new > old)
 
 
-def events_between(before: Snapshot, after: Snapshot) -> tuple[GameEvent, ...]:
-    """List every event that turned `before` into `after`, in a fixed order.
+def _rises(before: Values, after: Values) -> float:
+    return sum(new > old for old, new in zip(before, after, strict=True))
 
-    A death that also cost a frag was the player's own doing: a suicide, not a death. Health and
-    ammo that changed with a death belong to the respawn and are not events.
+
+def _falls(before: Values, after: Values) -> float:
+    return sum(new < old for old, new in zip(before, after, strict=True))
+
+
+class _Change(NamedTuple):
+    """How a kind of event is read: its amount, 0 for none, from variables before and after."""
+
+    variables: tuple[str, ...]
+    amount: Callable[[Values, Values], float]
+
+
+# The engine takes a frag from whoever killed nobody but himself.
+_LIFE = ("DEATHCOUNT", "FRAGCOUNT", "HEALTH")
+_WEAPONS = tuple(f"WEAPON{slot}" for slot in range(1, 8))
+# Slots 4 and 7 shoot what slots 2 and 6 hold.
+_AMMO = ("AMMO2", "AMMO3", "AMMO5", "AMMO6")
+
+_CHANGES = {
+    "medikit": _Change(("HEALTH",), _rises),
+    "injured": _Change(("HEALTH",), _falls),
+    "armor": _Change(("ARMOR",), _rises),
+    "weapon": _Change(_WEAPONS, _rises),
+    "ammo": _Change(_AMMO, _rises),
+    "use_ammo": _Change(_AMMO, _falls),
+    "distance": _Change(("POSITION_X", "POSITION_Y"), dist),
+}
+# Monsters are counted as kills, other players as frags.
+_KILL = _Change(("KILLCOUNT", "FRAGCOUNT"), _gain)
+
+
+class EventReader:
+    """Tells events of some kinds apart; `variables` names what of the engine it has to be shown.
+
+    A weapon or kind of ammunition is one unit of its event, however much of it there was.
     """
-    events: list[GameEvent] = []
-    if after.kills > before.kills:
-        events.append(GameEvent("kill", after.kills - before.kills))
-    if after.deaths > before.deaths:
-        events.append(GameEvent("suicide" if after.frags < before.frags else "death"))
-        return tuple(events)
-    events.extend(_level_events(before, after))
-    moved = dist(before.position, after.position)
-    if moved > 0:
-        events.append(GameEvent("distance", moved))
-    return tuple(events)
 
+    def __init__(self, kinds: tuple[str, ...]) -> None:
+        """Choose the variables; `kinds` are of REWARD_KINDS."""
+        self._kinds = kinds
+        self.variables: tuple[str, ...] = _LIFE
+        self._kill = self._placed(_KILL) if "kill" in kinds else None
+        self._changes = {kind: self._placed(_CHANGES[kind]) for kind in kinds if kind in _CHANGES}
 
-def _level_events(before: Snapshot, after: Snapshot) -> list[GameEvent]:
-    events: list[GameEvent] = []
-    if after.health > before.health:
-        events.append(GameEvent("medikit"))
-    if after.health < before.health:
-        events.append(GameEvent("injured"))
-    if after.armor > before.armor:
-        events.append(GameEvent("armor"))
-    if any(new > old for old, new in zip(before.weapons, after.weapons, strict=True)):
-        events.append(GameEvent("weapon"))
-    changes = [new - old for old, new in zip(before.ammo, after.ammo, strict=True)]
-    if any(change > 0 for change in changes):
-        events.append(GameEvent("ammo"))
-    if any(change < 0 for change in changes):
-        events.append(GameEvent("use_ammo"))
-    return events
+    def events(self, before: Values, after: Values) -> tuple[GameEvent, ...]:
+        """List what turned the values `before` into those `after`, in a fixed order.
+
+        A death that also cost a frag was the player's own doing: a suicide, not a death. What else
+        changes with a death, or while dead, belongs to no life and is no event, save for a kill.
+        """
+        if before == after:
+            return ()
+        events = []
+        if self._kill:
+            place, amount = self._kill
+            events.append(GameEvent("kill", amount(before[place], after[place])))
+        deaths, frags, health = before[: len(_LIFE)]
+        if after[0] > deaths:
+            kind = "suicide" if after[1] < frags else "death"
+            events += [GameEvent(kind)] if kind in self._kinds else []
+        elif health > 0:
+            events += [
+                GameEvent(kind, amount(before[place], after[place]))
+                for kind, (place, amount) in self._changes.items()
+            ]
+        return tuple(event for event in events if event.amount)
+
+    def _placed(self, change: _Change) -> tuple[slice, Callable[[Values, Values], float]]:
+        first = len(self.variables)
+        self.variables += change.variables
+        return slice(first, first + len(change.variables)), change.amount

@@ -6,6 +6,7 @@ import json
 import os
 import time
 import uuid
+from contextlib import nullcontext
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
@@ -17,6 +18,7 @@ from elodrome_sdk.sse import EventParser, ServerEvent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 Json: TypeAlias = Any
 """A value as JSON decodes to it; its shape is what the contract says of the path."""
@@ -122,6 +124,10 @@ class Client:
         """Remove what `path` names."""
         return self.request("DELETE", path, query=query)
 
+    def upload(self, path: str, file: Path) -> Json:
+        """Store a file. Sent again while the install is away, which stores it once all the same."""
+        return self.request("PUT", path, file=file)
+
     def items(self, path: str, **query: Json) -> Iterator[dict[str, Any]]:
         """Yield the items of every page of a list."""
         token = ""
@@ -139,16 +145,20 @@ class Client:
         *,
         query: dict[str, Any] | None = None,
         body: dict[str, Any] | None = None,
+        file: Path | None = None,
     ) -> Json:
-        """Send a request as the signed-in user and return the JSON of the answer."""
+        """Send a request as the signed-in user and return the JSON of the answer.
+
+        What is sent is `body` as JSON, or `file` as it is.
+        """
         given = {name: value for name, value in (query or {}).items() if value not in ("", None)}
         token = self._token()
         try:
-            return self._send(method, path, query=given, body=body, token=token)
+            return self._send(method, path, query=given, body=body, file=file, token=token)
         except ApiError as error:
             if error.status != _UNAUTHORIZED or not self._renew(token):
                 raise
-        return self._send(method, path, query=given, body=body, token=self._token())
+        return self._send(method, path, query=given, body=body, file=file, token=self._token())
 
     def watch(self, path: str, *, cursor: str = "") -> Iterator[ServerEvent]:
         """Yield the events of a stream up to and including `done`, without gap or duplicate.
@@ -210,6 +220,7 @@ class Client:
         *,
         query: dict[str, Any] | None = None,
         body: dict[str, Any] | None = None,
+        file: Path | None = None,
         token: str = "",
     ) -> Json:
         headers = self._headers(token)
@@ -222,7 +233,10 @@ class Client:
         for attempt in range(1, attempts + 1):
             last = attempt == attempts
             try:
-                answer = self._http.request(method, path, params=query, json=body, headers=headers)
+                with file.open("rb") if file else nullcontext() as content:
+                    answer = self._http.request(
+                        method, path, params=query, json=body, content=content, headers=headers
+                    )
             except httpx.ConnectError as error:
                 raise UnreachableError(self.url, str(error)) from error
             except httpx.TransportError as error:

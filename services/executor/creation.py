@@ -19,6 +19,7 @@ from services.executor.states import RunState, RunType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from elodrome.executor.v1 import run_service_pb2
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -30,6 +31,7 @@ MAX_NOTES = 10_000
 _MAX_TAGS = 32
 _MAX_TAG = 64
 _MAX_TIME_LIMIT_S = 2_592_000
+_MAX_CPU_LIMIT_S = 31_536_000
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ def read_type(value: int) -> RunType:
 def read_draft(request: run_service_pb2.CreateRunRequest, settings: ExecutorSettings) -> Draft:
     """Check a request to create a run; raise INVALID_ARGUMENT naming the field that is wrong."""
     run_type = read_type(request.type)
+    if run_type is RunType.CERTIFICATION:
+        raise errors.invalid_argument("type", "is started by CertifyRun alone")
     config = run_config.read_config(request)
     checked = run_config.complete(
         run_type,
@@ -95,6 +99,9 @@ def _read_limits(
         "retry_backoff_s": parse.number(backoff_s, "retry_backoff_s", minimum=0, maximum=3600),
         "time_limit_s": parse.integer(
             limit_s, "time_limit_s", minimum=0, maximum=_MAX_TIME_LIMIT_S
+        ),
+        "cpu_limit_s": parse.integer(
+            request.cpu_limit_s, "cpu_limit_s", minimum=0, maximum=_MAX_CPU_LIMIT_S
         ),
     }
 
@@ -155,11 +162,7 @@ async def create(
         parent_run_id=parent_run_id,
     )
     run.name = run.name or f"{run_type.lower()} {now:%Y-%m-%d %H:%M:%S}"
-    session.add(run)
-    await session.flush()
-    session.add(RunHead(run_id=run.id))
-    await session.flush()
-    await lifecycle.begin(session, run, now=now)
+    await add(session, run, now=now)
     if run_type is RunType.EXTERNAL:
         run.silent_after_time = now + timedelta(seconds=settings.external_expiry_s)
         await lifecycle.enter(session, run, RunState.RUNNING, now=now)
@@ -167,6 +170,15 @@ async def create(
     else:
         await lifecycle.queue(session, run, now=now)
     return run
+
+
+async def add(session: AsyncSession, run: Run, *, now: datetime) -> None:
+    """Store a new run, and tell of it."""
+    session.add(run)
+    await session.flush()
+    session.add(RunHead(run_id=run.id))
+    await session.flush()
+    await lifecycle.begin(session, run, now=now)
 
 
 async def _created_before(session: AsyncSession, owner_id: str, draft: Draft) -> Run | None:

@@ -9,7 +9,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from services.executor.drivers.driver import Phase
-from services.executor.lifecycle import TIME_LIMIT, Ending
+from services.executor.lifecycle import LIMITS, Ending
 from services.executor.states import JobOutcome, JobState, RunState
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ class Step(Enum):
 
     NONE = "none"
     RELAUNCH = "relaunch"
-    LIMIT = "limit"
+    TIME_LIMIT = "time limit"
+    BUDGET = "budget"
     TERMINATE = "terminate"
 
 
@@ -46,6 +47,7 @@ _BY_EXIT_CODE: dict[int | None, tuple[JobOutcome, str]] = {
     None: (JobOutcome.VANISHED, "the worker was killed with all its processes"),
     64: (JobOutcome.USER_ERROR, "the worker refused its config"),
     65: (JobOutcome.USER_ERROR, "the worker refused its input"),
+    66: (JobOutcome.DIVERGED, "the training diverged"),
     69: (JobOutcome.PLATFORM, "the worker could not reach the platform"),
     75: (JobOutcome.PLATFORM, "the worker gave up for now"),
     79: (JobOutcome.FENCED, "the worker found that another one holds the lease"),
@@ -117,14 +119,13 @@ def _refusing_to_stop(case: Case, settings: ExecutorSettings) -> Ending | None:
     if not _is_past(asked_time, grace_s, case.now):
         return None
     reason = f"the worker did not end within {grace_s:g} s and was killed"
-    is_limit = case.run.requested_reason == TIME_LIMIT
-    return Ending(JobOutcome.TIME_LIMIT if is_limit else JobOutcome.REQUESTED, reason)
+    return Ending(LIMITS.get(case.run.requested_reason, JobOutcome.REQUESTED), reason)
 
 
 def _grace_s(run: Run, settings: ExecutorSettings) -> float:
     if run.requested_state is RunState.CANCELLED:
         return settings.cancel_grace_s
-    if run.requested_reason == TIME_LIMIT:
+    if run.requested_reason == JobOutcome.TIME_LIMIT:
         return max(settings.stop_grace_s, _HARD_LIMIT_SHARE * run.time_limit_s)
     return settings.stop_grace_s
 
@@ -132,8 +133,10 @@ def _grace_s(run: Run, settings: ExecutorSettings) -> float:
 def _next_step(case: Case) -> Step:
     if case.run.requested_state is not None:
         return Step.TERMINATE if case.job.terminate_time is None else Step.NONE
-    left = case.run.time_left_s(case.now)
-    return Step.LIMIT if left is not None and left <= 0 else Step.NONE
+    left_s = case.run.time_left_s(case.now)
+    if left_s is not None and left_s <= 0:
+        return Step.TIME_LIMIT
+    return Step.BUDGET if case.run.is_over_budget else Step.NONE
 
 
 def _is_past(moment: datetime | None, seconds: float, now: datetime) -> bool:

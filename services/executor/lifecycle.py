@@ -11,6 +11,7 @@ from sqlalchemy import select
 
 from kit import errors, outbox
 from services.executor import wakeups
+from services.executor.models.certificate import difference, state_of
 from services.executor.models.job import Job
 from services.executor.models.messages import stamp
 from services.executor.models.update import next_epoch, record
@@ -29,11 +30,13 @@ if TYPE_CHECKING:
 
     from services.executor.models.run import Run
 
-TIME_LIMIT = "TIME_LIMIT"
 REQUESTED = "REQUESTED"
+LIMITS = {outcome.value: outcome for outcome in (JobOutcome.TIME_LIMIT, JobOutcome.BUDGET)}
+"""The reasons for which the executor itself asks a run to stop, and how an attempt ends by them."""
 
 _MAX_BACKOFF_S = 3600.0
 _PLATFORM_BACKOFF_S = 5.0
+_FINAL = frozenset({JobOutcome.USER_ERROR, JobOutcome.DIVERGED})
 _LOST = frozenset({JobOutcome.LEASE_EXPIRED, JobOutcome.VANISHED, JobOutcome.FENCED})
 # A later request may only ask for more.
 _URGENCY = {RunState.PAUSED: 1, RunState.STOPPED: 2, RunState.CANCELLED: 3}
@@ -131,6 +134,7 @@ async def requeue(session: AsyncSession, run: Run, *, now: datetime) -> None:
     """Put a paused, failed or stopped run in the queue again, with fresh retries."""
     if run.state is not RunState.PAUSED:
         run.limit_from_s = run.elapsed_s
+        run.cpu_limit_from_s = run.cpu_s
     run.failure_count = 0
     run.queue_time = now
     await enter(session, run, RunState.PENDING, now=now)
@@ -212,16 +216,24 @@ async def settle_job(
 ) -> None:
     """End an attempt, and decide what becomes of the run: done, next attempt, or failed."""
     wanted, wanted_reason = run.requested_state, run.requested_reason
-    if wanted_reason == TIME_LIMIT and ending.outcome is JobOutcome.REQUESTED:
-        ending = Ending(JobOutcome.TIME_LIMIT, ending.reason, ending.exit_code)
+    if wanted_reason in LIMITS and ending.outcome is JobOutcome.REQUESTED:
+        ending = Ending(LIMITS[wanted_reason], ending.reason, ending.exit_code)
     await _end_job(session, run, job, ending, now=now)
-    if ending.outcome is JobOutcome.COMPLETED:
-        await enter(session, run, RunState.COMPLETED, now=now)
+    if job.state is JobState.SUCCEEDED:
+        await _complete(session, run, ending.outcome, now=now)
     elif wanted is not None:
         error = "" if job.state is JobState.STOPPED else ending.reason
         await enter(session, run, wanted, now=now, reason=wanted_reason, error=error)
     else:
         await _retry_or_fail(session, run, ending, now=now)
+
+
+async def _complete(session: AsyncSession, run: Run, outcome: JobOutcome, *, now: datetime) -> None:
+    """Settle a run whose worker is done; the reason is empty where it did all that was planned."""
+    reason, error = "" if outcome is JobOutcome.COMPLETED else outcome, ""
+    if run.type is RunType.CERTIFICATION:
+        reason, error = state_of(run), difference(run)
+    await enter(session, run, RunState.COMPLETED, now=now, reason=reason, error=error)
 
 
 async def _end_job(
@@ -240,7 +252,7 @@ async def _retry_or_fail(session: AsyncSession, run: Run, ending: Ending, *, now
     outcome = ending.outcome
     # A worker that was told by somebody else to stop did nothing wrong.
     run.failure_count += outcome is not JobOutcome.REQUESTED
-    if outcome is JobOutcome.USER_ERROR or run.failure_count > run.max_retries:
+    if outcome in _FINAL or run.failure_count > run.max_retries:
         error = f"attempt {run.attempt}: {ending.reason}"
         await enter(session, run, RunState.FAILED, now=now, reason=outcome, error=error)
         return

@@ -38,6 +38,7 @@ _POLL_S = 1.0
 _EXIT_GRACE_S = 10.0
 _BOOTSTRAP_TOKEN_S = 900.0
 _PEERS = ("executor", "registry", "evaluator")
+_LIMITS = {Step.TIME_LIMIT: JobOutcome.TIME_LIMIT, Step.BUDGET: JobOutcome.BUDGET}
 # Two executors may not fill the same slot.
 _SLOT_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('elodrome.executor.slots', 0))")
 
@@ -124,8 +125,8 @@ class Reconciler:
                 await lifecycle.settle_job(session, run, current, verdict, now=now)
             elif verdict is Step.TERMINATE:
                 current.terminate_time = now
-            elif verdict is Step.LIMIT:
-                limit = lifecycle.TIME_LIMIT
+            elif verdict in _LIMITS:
+                limit = _LIMITS[verdict]
                 await lifecycle.request(session, run, RunState.STOPPED, now=now, reason=limit)
         if verdict is Step.TERMINATE:
             await self._driver.terminate(job.name)
@@ -196,7 +197,7 @@ class Reconciler:
 
     def _launch_of(self, job: Job, run: Run) -> Launch:
         settings = self._settings
-        is_training = run.type is RunType.TRAINING
+        is_training = run.type in (RunType.TRAINING, RunType.CERTIFICATION)
         token = self._signer.worker(
             run_id=run.id,
             job_id=job.id,

@@ -16,6 +16,7 @@ class RunType(StrEnum):
     EVALUATION = "EVALUATION"
     TESTING = "TESTING"
     EXTERNAL = "EXTERNAL"
+    CERTIFICATION = "CERTIFICATION"
 
     def to_proto(self) -> run_pb2.RunType:
         """Return the value on the wire."""
@@ -68,6 +69,10 @@ class JobOutcome(StrEnum):
     FENCED = "FENCED"
     REQUESTED = "REQUESTED"
     PLATFORM = "PLATFORM"
+    BUDGET = "BUDGET"
+    DIVERGED = "DIVERGED"
+    TARGET_REACHED = "TARGET_REACHED"
+    PLATEAU = "PLATEAU"
 
     def to_proto(self) -> run_pb2.JobOutcome:
         """Return the value on the wire."""
@@ -77,6 +82,20 @@ class JobOutcome(StrEnum):
     def job_state(self) -> JobState:
         """The state in which a job with this outcome ends."""
         return _JOB_STATES[self]
+
+
+class CertificateState(StrEnum):
+    """Whether a TRAINING run is known to repeat itself."""
+
+    NONE = "NONE"
+    PENDING = "PENDING"
+    CERTIFIED = "CERTIFIED"
+    REFUTED = "REFUTED"
+    FAILED = "FAILED"
+
+    def to_proto(self) -> run_pb2.CertificateState:
+        """Return the value on the wire."""
+        return getattr(run_pb2, f"CERTIFICATE_STATE_{self}")
 
 
 _JOB_STATES = {
@@ -90,6 +109,10 @@ _JOB_STATES = {
     JobOutcome.FENCED: JobState.LOST,
     JobOutcome.REQUESTED: JobState.STOPPED,
     JobOutcome.PLATFORM: JobState.FAILED,
+    JobOutcome.BUDGET: JobState.STOPPED,
+    JobOutcome.DIVERGED: JobState.FAILED,
+    JobOutcome.TARGET_REACHED: JobState.SUCCEEDED,
+    JobOutcome.PLATEAU: JobState.SUCCEEDED,
 }
 
 RUN_MACHINE: Machine[RunState] = Machine(

@@ -95,7 +95,7 @@ def running_install() -> Iterator[Install]:
                 path=target.path.removeprefix("/api/v1"),
                 query=parse_qs(target.query),
                 headers={key.lower(): value for key, value in self.headers.items()},
-                body=json.loads(content) if content else None,
+                body=json.loads(content) if content and self.command != "PUT" else content or None,
             )
             answer = install.answer(request)
             data = answer.raw if answer.raw is not None else json.dumps(answer.body).encode()
@@ -107,7 +107,7 @@ def running_install() -> Iterator[Install]:
             self.wfile.write(data)
             self.close_connection = answer.cut
 
-        do_GET = do_POST = do_PATCH = do_DELETE = _serve  # noqa: N815 - the names of the base
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815 - the names of the base
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""

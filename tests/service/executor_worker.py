@@ -53,6 +53,7 @@ class Worker:
         self.token = self.lease.lease_token
         self.step = self.lease.run.latest_checkpoint.step
         self.sequence = 0
+        self.cpu_s = 0.0
 
     @property
     def metadata(self) -> list[tuple[str, str]]:
@@ -60,7 +61,11 @@ class Worker:
 
     def heartbeat(self, **fields: object) -> int:
         request = lease_service_pb2.HeartbeatRequest(
-            current_iteration=self.step, max_iterations=100, step=self.step, **fields
+            current_iteration=self.step,
+            max_iterations=100,
+            step=self.step,
+            cpu_s=self.cpu_s,
+            **fields,
         )
         answer = patiently(self.leases.Heartbeat, lambda: request, self)
         self.token = answer.lease_token
@@ -73,6 +78,7 @@ class Worker:
     def work(self) -> int:
         self.step += 1
         self.sequence += 1
+        self.cpu_s += 1.5
         series = [metric_pb2.Series(name="loss", steps=[self.step], values=[1 / self.step])]
         batch = metric_service_pb2.AppendRequest(sequence=self.sequence, series=series)
         patiently(self.metrics.Append, lambda: iter([batch]), self)
@@ -111,6 +117,17 @@ def crash(worker: Worker) -> None:
 
 def refuse(worker: Worker) -> None:
     worker.report(run_pb2.JOB_OUTCOME_USER_ERROR, "gamma: must be less than 1", 64)
+
+
+def diverge(worker: Worker) -> None:
+    worker.work()
+    worker.report(run_pb2.JOB_OUTCOME_DIVERGED, "loss is nan at step 1", 66)
+
+
+def reach_target(worker: Worker) -> None:
+    worker.work()
+    worker.save()
+    worker.report(run_pb2.JOB_OUTCOME_TARGET_REACHED, "eval_return 76 has reached 75 at step 1")
 
 
 def work_on(worker: Worker) -> None:

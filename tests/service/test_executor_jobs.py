@@ -220,6 +220,9 @@ async def test_a_killed_worker_is_replaced_by_the_next_attempt(
         done = await bench.reaches(run.id, COMPLETED)
         assert await outcomes(bench, run.id) == ["VANISHED", "COMPLETED"]
         assert done.steps_lost > 0
+        killed, last = [job.cpu_s for job in await bench.jobs(run.id)]
+        assert killed > 0
+        assert done.cpu_s == killed + last
         messages = await bench.watch(run.id)
         states = [message.state.state for message in messages if message.HasField("state")]
         assert run_pb2.RUN_STATE_INTERRUPTED in states

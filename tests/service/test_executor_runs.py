@@ -64,10 +64,24 @@ async def test_a_run_is_created_with_a_complete_config_and_a_chosen_seed(bench: 
     assert other.seed != run.seed
 
 
+async def test_a_run_that_is_judged_on_what_it_trains_on_says_so(bench: Bench) -> None:
+    maps = {"maps": ["basic", "rocket_basic"]}
+    run = await bench.create({**maps, "test_maps": ["simpler_basic", "basic"]})
+    assert len(run.warnings) == 1
+    assert run.warnings[0].startswith("test_maps: basic is trained on too")
+    assert list((await bench.get(run.id)).warnings) == list(run.warnings)
+    assert not (await bench.create({**maps, "test_maps": ["simpler_basic"]})).warnings
+
+
 @pytest.mark.parametrize(
     ("config", "field"),
     [
         ({"gama": 0.9}, "config.gama"),
+        ({"maps": ["basic", "take_cover"]}, "config.maps[1]"),
+        (
+            {"curriculum": [{"scenario": "basic"}, {"scenario": "basic"}]},
+            "config.curriculum[0].until",
+        ),
         ({"gamma": 2}, "config.gamma"),
         ({"map_id": str(uuid.UUID(int=7))}, "config.map_id"),
         ({"seed": 2**30}, "config.seed"),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.metadata
 import os
 import sys
 import uuid
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,13 +24,16 @@ from elodrome.executor.v1 import (
 from elodrome.registry.v1 import checkpoint_service_pb2, checkpoint_service_pb2_grpc
 from google.protobuf.json_format import ParseDict
 from google.protobuf.struct_pb2 import Struct
+from safetensors import safe_open
 
 from kit import server
 from services.executor.__main__ import build as build_executor
 from services.executor.settings import ExecutorSettings
 from services.registry.__main__ import build as build_registry
 from services.registry.settings import RegistrySettings
+from tests.service.registry_service import messages
 from tests.waiting import eventually
+from trainer import checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -134,6 +139,34 @@ class Platform:
         )
         return sorted(answer.items, key=lambda checkpoint: checkpoint.iteration)
 
+    async def certified(self, run_id: str, *, seed: int) -> run_pb2.Certificate:
+        """Have a run certified; answers what comes of it."""
+        request = run_service_pb2.CertifyRunRequest(id=run_id, seed=seed)
+        asked = await self.runs.CertifyRun(request, metadata=self.user)
+        proof_id = asked.certificate.certification_run_id
+        await self.reaches(proof_id, run_pb2.RUN_STATE_COMPLETED)
+        return (await self.get(run_id)).certificate
+
+    async def plant(self, run_id: str, directory: Path, *, iteration: int) -> None:
+        """Commit a checkpoint that the run never wrote: its last one under another iteration."""
+        last = (await self.saved(run_id))[-1]
+        worker = self.tokens.worker(
+            run_id=run_id, job_id=last.job_id, epoch=last.epoch + 1, user_id=self.user_id
+        )
+        path = directory / "planted.safetensors"
+        download = checkpoint_service_pb2.DownloadCheckpointRequest(id=last.id)
+        pieces = self.checkpoints.DownloadCheckpoint(download, metadata=worker)
+        path.write_bytes(b"".join([piece.data async for piece in pieces]))
+        manifest = replace(checkpoint.read_manifest(path), iteration=iteration)
+        with safe_open(path, framework="numpy") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        sha256 = checkpoint.write(path, manifest, tensors)
+        planted = await self.checkpoints.UploadCheckpoint(
+            messages(path.read_bytes(), run_id, sha256), metadata=worker
+        )
+        commit = checkpoint_service_pb2.CommitCheckpointRequest(id=planted.id, iteration=iteration)
+        await self.checkpoints.CommitCheckpoint(commit, metadata=worker)
+
     async def history(self, run_id: str) -> dict[str, dict[int, float]]:
         answer = await self.metrics.GetMetricHistory(
             metric_service_pb2.GetMetricHistoryRequest(run_id=run_id), metadata=self.user
@@ -237,6 +270,48 @@ async def test_a_trainer_survives_a_restart_of_the_executor_and_yields_to_a_newe
 
         assert (await eventually(ended, within_s=60)).exit_code == 79
         assert await platform.saved(run.id) == []
+
+
+async def test_a_run_is_certified_by_a_replay_and_refuted_where_a_checkpoint_was_planted(
+    platform: Platform, tmp_path: Path
+) -> None:
+    async with platform.running():
+        run = await platform.create(SHORT)
+        done = await platform.reaches(run.id, run_pb2.RUN_STATE_COMPLETED)
+        assert done.cpu_s > 0
+        made_of = await platform.runs.GetProvenance(
+            run_service_pb2.GetProvenanceRequest(run_id=run.id), metadata=platform.user
+        )
+        assert made_of.packages["vizdoom"] == importlib.metadata.version("vizdoom")
+
+        certified = await platform.certified(run.id, seed=1)
+        assert certified.state == run_pb2.CERTIFICATE_STATE_CERTIFIED
+        assert (certified.start_checkpoint.iteration, certified.end_checkpoint.iteration) == (
+            40,
+            60,
+        )
+
+        await platform.plant(run.id, tmp_path, iteration=50)
+        refuted = await platform.certified(run.id, seed=1)
+        assert refuted.state == run_pb2.CERTIFICATE_STATE_REFUTED
+        assert interval_of(refuted) == (40, 50)
+
+
+def interval_of(certificate: run_pb2.Certificate) -> tuple[int, int]:
+    return certificate.start_checkpoint.iteration, certificate.end_checkpoint.iteration
+
+
+async def test_a_run_that_reaches_its_target_ends_with_the_checkpoint_that_did(
+    platform: Platform,
+) -> None:
+    async with platform.running():
+        # Nothing that can happen in an episode of basic scores below this.
+        run = await platform.create({**SHORT, "target_return": -1000}, max_retries=0)
+        done = await platform.reaches(run.id, run_pb2.RUN_STATE_COMPLETED)
+        (checkpoint,) = await platform.saved(run.id)
+    assert done.reason == "TARGET_REACHED"
+    assert (checkpoint.iteration, checkpoint.is_best) == (20, True)
+    assert done.latest_checkpoint.checkpoint_id == checkpoint.id
 
 
 async def test_a_run_that_does_not_fit_into_memory_says_so(platform: Platform) -> None:

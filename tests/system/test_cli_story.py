@@ -7,8 +7,11 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 from elodrome_sdk.cli.app import app
 from typer.testing import CliRunner
+
+from trainer import arnold, arnold_parameters
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -134,6 +137,28 @@ def test_an_evaluation_of_the_random_agent_is_followed_to_its_result(
     listed = person.reads("eval", "list", "--suite", name)["items"]
     assert [one["percent"] for one in listed] == [100]
     assert "return" in person.types("eval", "get", listed[0]["id"]).stdout
+
+
+def test_a_player_of_arnold_is_imported_and_judged(person: Person, tmp_path: Path) -> None:
+    name = f"arnold-{uuid.uuid4().hex[:8]}"
+    declared = arnold_parameters.PRESETS["defend_the_center"].to_mapping() | {"hidden_dim": 16}
+    network = arnold.ArnoldNetwork(arnold_parameters.parse(declared))
+    state_dict = tmp_path / "defend_the_center.pth"
+    torch.save(network.state_dict(), state_dict)
+    person.types("models", "create", name)
+    options = ("--preset", "defend_the_center", "--set", "hidden_dim=16", "--model", name)
+    version = person.reads("import-arnold", str(state_dict), *options)
+    assert (version["number"], version["signature"]["observation_shape"]) == (1, [12, 60, 108])
+
+    scenario = {"game": "doom", "scenario": "defend_the_center", "seeds": [2**30]}
+    suite = tmp_path / "suite.json"
+    body = {"name": name, "scenarios": [scenario], "metrics": [{"name": "decisions"}]}
+    suite.write_text(json.dumps(body))
+    person.types("eval", "create-suite", str(suite))
+    subject = ("--checkpoint", version["checkpoint_id"])
+    person.types("eval", "run", "--suite", name, *subject, "--watch")
+    (judged,) = person.reads("eval", "list", "--suite", name)["items"]
+    assert (judged["state"], judged["percent"]) == ("COMPLETED", 100)
 
 
 def test_a_signed_out_person_is_told_to_sign_in(person: Person) -> None:

@@ -7,17 +7,20 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from elodrome.registry.v1.checkpoint_pb2 import Checkpoint
 
-from services.executor import judge, log_text, run_config
+from services.executor import certification, judge, log_text, run_config
 from services.executor.drivers.driver import Observation, Phase
 from services.executor.judge import Case, Step
-from services.executor.lifecycle import TIME_LIMIT, Ending
+from services.executor.lifecycle import Ending
+from services.executor.models import certificate
 from services.executor.models.job import Job
 from services.executor.models.run import Run
 from services.executor.settings import ExecutorSettings
 from services.executor.states import (
     RUN_MACHINE,
     SETTLED,
+    CertificateState,
     JobOutcome,
     JobState,
     RunState,
@@ -37,6 +40,9 @@ def a_run(**fields: Any) -> Run:
         "time_limit_s": 0,
         "limit_from_s": 0.0,
         "elapsed_s": 0.0,
+        "cpu_s": 0.0,
+        "cpu_limit_s": 0,
+        "cpu_limit_from_s": 0.0,
         "attempt": 1,
         "resumed_attempt": 0,
         "steps_lost": 0,
@@ -73,6 +79,7 @@ def outcome_of(case: Case) -> JobOutcome:
         (1, JobOutcome.CRASH),
         (64, JobOutcome.USER_ERROR),
         (65, JobOutcome.USER_ERROR),
+        (66, JobOutcome.DIVERGED),
         (69, JobOutcome.PLATFORM),
         (70, JobOutcome.CRASH),
         (75, JobOutcome.PLATFORM),
@@ -104,8 +111,12 @@ def test_running_out_of_memory_is_told_from_a_crash() -> None:
     [
         ({}, {}, Step.NONE),
         ({}, {"time_limit_s": 10, "elapsed_s": 9.0}, Step.NONE),
-        ({}, {"time_limit_s": 10, "elapsed_s": 10.0}, Step.LIMIT),
+        ({}, {"time_limit_s": 10, "elapsed_s": 10.0}, Step.TIME_LIMIT),
         ({}, {"time_limit_s": 10, "elapsed_s": 15.0, "limit_from_s": 8.0}, Step.NONE),
+        ({}, {"cpu_s": 1e6}, Step.NONE),
+        ({}, {"cpu_limit_s": 10, "cpu_s": 9.9}, Step.NONE),
+        ({}, {"cpu_limit_s": 10, "cpu_s": 10.0}, Step.BUDGET),
+        ({}, {"cpu_limit_s": 10, "cpu_s": 15.0, "cpu_limit_from_s": 8.0}, Step.NONE),
         ({}, {"requested_state": RunState.PAUSED}, Step.TERMINATE),
         ({"terminate_time": ago(29)}, {"requested_state": RunState.PAUSED}, Step.NONE),
     ],
@@ -135,10 +146,15 @@ def test_the_next_step_for_a_healthy_worker(
             {"terminate_time": ago(301)},
             {
                 "requested_state": RunState.STOPPED,
-                "requested_reason": TIME_LIMIT,
+                "requested_reason": "TIME_LIMIT",
                 "time_limit_s": 1500,
             },
             JobOutcome.TIME_LIMIT,
+        ),
+        (
+            {"terminate_time": ago(31)},
+            {"requested_state": RunState.STOPPED, "requested_reason": "BUDGET"},
+            JobOutcome.BUDGET,
         ),
     ],
 )
@@ -150,7 +166,7 @@ def test_a_run_over_its_limit_has_a_fifth_of_it_to_save() -> None:
     case = a_case(
         job={"terminate_time": ago(299)},
         requested_state=RunState.STOPPED,
-        requested_reason=TIME_LIMIT,
+        requested_reason="TIME_LIMIT",
         time_limit_s=1500,
     )
     assert judge.judge(case, SETTINGS) is Step.NONE
@@ -200,6 +216,55 @@ def test_time_of_all_attempts_adds_up_and_pauses_do_not_count() -> None:
     assert run.elapsed_s == 40
     assert run.start_time == NOW
     assert run.time_left_s(moments[-1]) == 60
+
+
+def test_cpu_seconds_of_an_attempt_never_fall_and_count_once() -> None:
+    job = Job(cpu_s=0.0)
+    reported = [2.0, 5.0, 4.0, 5.0, 0.0, 6.5]
+    assert [job.use_cpu(seconds) for seconds in reported] == [2.0, 3.0, 0.0, 0.0, 0.0, 1.5]
+    assert job.cpu_s == 6.5
+
+
+def a_checkpoint(iteration: int, name: str = "") -> Checkpoint:
+    return Checkpoint(id=name or str(iteration), iteration=iteration)
+
+
+@pytest.mark.parametrize(
+    ("checkpoints", "pairs"),
+    [
+        ([], []),
+        ([a_checkpoint(5)], []),
+        ([a_checkpoint(20), a_checkpoint(5), a_checkpoint(9)], [("5", "9"), ("9", "20")]),
+        # Two that stand at the same place have nothing between them to repeat.
+        ([a_checkpoint(5), a_checkpoint(9), a_checkpoint(9, "other")], [("5", "9")]),
+    ],
+)
+def test_an_interval_lies_between_a_checkpoint_and_the_next_one(
+    checkpoints: list[Checkpoint], pairs: list[tuple[str, str]]
+) -> None:
+    found = certification.intervals_between(checkpoints)
+    assert [(start.id, end.id) for start, end in found] == pairs
+
+
+@pytest.mark.parametrize(
+    ("fields", "state"),
+    [
+        ({}, CertificateState.PENDING),
+        ({"state": RunState.INTERRUPTED}, CertificateState.PENDING),
+        ({"state": RunState.STOPPED}, CertificateState.FAILED),
+        ({"state": RunState.COMPLETED, "replayed_sha256": "aa"}, CertificateState.CERTIFIED),
+        ({"state": RunState.COMPLETED, "replayed_sha256": "bb"}, CertificateState.REFUTED),
+    ],
+)
+def test_a_certificate_says_what_the_replay_has_shown(
+    fields: dict[str, Any], state: CertificateState
+) -> None:
+    described = {"iteration": 40, "sha256": "aa"}
+    run = a_run(
+        **{"config": {"start": described, "end": described}, "replayed_sha256": ""} | fields
+    )
+    assert certificate.state_of(run) is state
+    assert bool(certificate.difference(run)) == (state is CertificateState.REFUTED)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,6 @@
 from __future__ import annotations
 
 import random
-import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,10 +10,6 @@ import vizdoom
 from games.doom.environment import VARIABLES, DoomGame
 from games.doom.observation import ObservationOptions
 from games.doom.rewards import RewardWeights
-from games.doom.scenarios import SCENARIOS
-from tests.waiting import eventually_sync
-
-ROOT = Path(__file__).parents[2]
 
 
 def a_frame(game: DoomGame) -> np.ndarray:
@@ -48,20 +40,6 @@ def test_random_player_plays_three_episodes(scenario: str) -> None:
         assert [play(game, seed, decisions=30) for seed in range(3)] == episodes
 
 
-@pytest.mark.parametrize("name", sorted(SCENARIOS))
-def test_presets_say_what_the_scenario_files_say(name: str) -> None:
-    documented = vizdoom.DoomGame()
-    documented.load_config(str(Path(vizdoom.scenarios_path) / f"{name}.cfg"))
-    row = SCENARIOS[name]
-    assert row.buttons == tuple(button.name for button in documented.get_available_buttons())
-    assert row.timeout_tics == documented.get_episode_timeout()
-    assert row.living_reward == pytest.approx(documented.get_living_reward())
-    assert row.death_penalty == documented.get_death_penalty()
-    assert row.skill == documented.get_doom_skill()
-    variables = documented.get_available_game_variables()
-    assert row.variables == tuple(variable.name for variable in variables)
-
-
 def test_two_games_of_one_seed_are_the_same_game() -> None:
     with DoomGame("basic", ObservationOptions()) as first:
         play(first, 1)
@@ -80,6 +58,8 @@ def test_two_games_of_one_seed_are_the_same_game() -> None:
         (ObservationOptions(depth=True, labels=True, automap=True, history=1), (4, 36, 64)),
         (ObservationOptions(color="rgb", depth=True, history=3), (12, 36, 64)),
         (ObservationOptions(color="rgb", automap=True, history=1), (4, 36, 64)),
+        (ObservationOptions(label_maps="0", labels=True, history=1), (2, 36, 64)),
+        (ObservationOptions(height=60, width=108, screen="400x225"), (4, 60, 108)),
     ],
 )
 def test_every_option_changes_the_declared_space_and_the_frame(
@@ -115,6 +95,66 @@ def test_channels_are_the_shrunken_buffers_in_their_order() -> None:
     depth = cv2.resize(state.buffers["depth"], size, interpolation=cv2.INTER_LINEAR)
     assert np.array_equal(frame[3], depth)
     assert set(np.unique(frame[4])) <= set(np.unique(state.buffers["labels"]))
+
+
+def test_every_label_map_is_a_channel_in_place_of_the_labels() -> None:
+    options = ObservationOptions(label_maps="0;1+3", labels=True, automap=True, history=2)
+    assert options.space.frame_channels == 4
+    assert options.space.shape == (8, 36, 64)
+
+
+def test_label_maps_show_where_the_enemies_stand() -> None:
+    options = ObservationOptions(history=1, label_maps="1;0", screen="160x120")
+    with DoomGame("basic", options) as game:
+        frame = a_frame(game)
+        game.new_episode(3, frame)
+        labels = game._engine.get_state().labels
+    _, items, enemies = frame
+    (monster,) = [label for label in labels if label.object_category == "Monster"]
+    assert not items.any()
+    row, column = np.argwhere(enemies == enemies.max()).mean(axis=0)
+    assert column == pytest.approx((monster.x + monster.width / 2) * 64 / 160, abs=2)
+    assert row == pytest.approx((monster.y + monster.height / 2) * 36 / 120, abs=2)
+
+
+def first_screen(**options: str) -> np.ndarray:
+    with DoomGame("basic", ObservationOptions(history=1, **options)) as game:
+        frame = a_frame(game)
+        game.new_episode(3, frame)
+        return frame[0].astype(int)
+
+
+def test_what_is_drawn_can_be_chosen() -> None:
+    plain, with_weapon = first_screen(render="none"), first_screen(render="weapon")
+    with_hud = first_screen(render="hud+weapon")
+    # Basic draws the weapon and nothing else.
+    assert np.array_equal(first_screen(), with_weapon)
+    changed = plain != with_weapon
+    assert changed[18:, 20:44].any()
+    assert not changed[:18].any()
+    assert (with_hud != with_weapon)[-5:].any(axis=0).all()
+
+
+def test_a_screen_that_is_chosen_is_as_wide_as_it_says() -> None:
+    """A wider screen shows more to both sides, and is averaged down."""
+    narrow, wide = first_screen(screen="160x120"), first_screen(screen="400x225")
+    assert np.abs(narrow - wide).mean() > 3
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"screen": "123x45"}, "screen: must be one of 160x120"),
+        ({"render": "weapon+laser"}, "hud"),
+        ({"render": "none+weapon"}, "hud"),
+        ({"label_maps": "0;4"}, "kinds 0 to 3"),
+        ({"label_maps": "0+1;1"}, "at most once"),
+        ({"label_maps": "0;"}, "kinds 0 to 3"),
+    ],
+)
+def test_options_that_no_game_can_show_are_refused(options: dict[str, str], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        ObservationOptions(**options)
 
 
 def test_frame_skip_decides_how_long_a_decision_lasts() -> None:
@@ -157,6 +197,17 @@ def test_variables_match_the_engine() -> None:
     assert (variables["POSITION_X"], variables["POSITION_Y"]) != (0.0, 0.0)
 
 
+def test_deaths_are_those_of_the_episode() -> None:
+    with DoomGame("health_gathering", ObservationOptions(frame_skip=35)) as game:
+        for seed in range(2):
+            frame = a_frame(game)
+            game.new_episode(seed, frame)
+            assert game.variables["DEATHCOUNT"] == 0
+            while not game.make_action(0, frame).ended:
+                pass
+            assert game.variables["DEATHCOUNT"] == 1
+
+
 def test_shaped_reward_is_added_to_the_game_but_not_to_its_score() -> None:
     weights = RewardWeights(use_ammo=-3.0)
     options = ObservationOptions(frame_skip=8)
@@ -168,33 +219,3 @@ def test_shaped_reward_is_added_to_the_game_but_not_to_its_score() -> None:
         assert shots > 0
         total = sum(outcome.reward for outcome in outcomes)
         assert total == pytest.approx(game.total_reward - 3.0 * shots)
-
-
-def test_engine_dies_with_a_killed_player() -> None:
-    code = (
-        "import os, signal, vizdoom\n"
-        "from games.doom.environment import DoomGame\n"
-        "from games.doom.observation import ObservationOptions\n"
-        "game = DoomGame('basic', ObservationOptions())\n"
-        "game.start()\n"
-        "print(game._directory.name, flush=True)\n"
-        "os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == -signal.SIGKILL
-    directory = done.stdout.strip()
-
-    eventually_sync(lambda: not engines_in(directory))
-
-
-def engines_in(directory: str) -> list[str]:
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if str((process / "cwd").readlink()) == directory:
-                found.append(process.name)
-        except OSError:
-            continue
-    return found

@@ -24,7 +24,7 @@ BASIC = SuiteScenario(game="doom", scenario="basic", frame_skip=6)
 def actions(name: str, seed: int, count: int = 300) -> list[int]:
     agent = builtin_agent(name, BASIC)
     agent.begin(seed, 5)
-    return [agent.act(NOTHING) for _ in range(count)]
+    return [agent.act(NOTHING, {}) for _ in range(count)]
 
 
 def test_the_random_agent_follows_its_seed_and_takes_every_action() -> None:
@@ -45,13 +45,20 @@ def test_built_in_agents_decide_as_often_as_the_suite_says() -> None:
 
 def test_a_player_is_never_judged_on_seeds_it_may_have_trained_on() -> None:
     apart = [SuiteScenario(scenario="basic", seeds=[SEED_FLOOR, SEED_LIMIT - 1])]
-    check_disjoint(config.SEED_LIMIT - 1, apart)
-    for seed in (config.SEED_LIMIT, -1, None, "7"):
+    check_disjoint({"seed": config.SEED_LIMIT - 1}, apart)
+    for trained in ({"seed": config.SEED_LIMIT}, {"seed": -1}, {}, {"seed": "7"}):
         with pytest.raises(CheckpointError, match="seed overlap"):
-            check_disjoint(seed, apart)
+            check_disjoint(trained, apart)
     injected = [SuiteScenario(scenario="basic", seeds=[SEED_FLOOR, 77])]
     with pytest.raises(CheckpointError, match="seed overlap: scenario basic has 77"):
-        check_disjoint(7, injected)
+        check_disjoint({"seed": 7}, injected)
+
+
+def test_a_player_that_trained_elsewhere_is_judged_on_suite_seeds_only() -> None:
+    imported = {"imported_from": "github.com/glample/Arnold"}
+    check_disjoint(imported, [SuiteScenario(scenario="basic", seeds=[SEED_FLOOR])])
+    with pytest.raises(CheckpointError, match="77, a training seed"):
+        check_disjoint(imported, [SuiteScenario(scenario="basic", seeds=[77])])
 
 
 def test_training_and_suites_divide_the_seeds_between_them() -> None:

@@ -8,8 +8,11 @@ import uuid
 import pytest
 
 from games import catalogue
+from games.catch import CatchGame
 from games.doom.scenarios import SCENARIOS
 from trainer import config
+
+DOOM, CATCH = catalogue.GAMES
 
 
 def test_ids_are_the_same_in_every_install() -> None:
@@ -25,19 +28,25 @@ def test_ids_are_distinct_uuids() -> None:
 
 
 def test_every_stock_scenario_is_a_map() -> None:
-    (doom,) = catalogue.GAMES
-    assert [entry.name for entry in doom.maps] == list(SCENARIOS)
+    assert [entry.name for entry in DOOM.maps] == list(SCENARIOS)
 
 
-@pytest.mark.parametrize("entry", catalogue.GAMES[0].maps, ids=lambda entry: entry.name)
+def test_catch_has_one_map_and_says_what_the_game_says() -> None:
+    (board,) = CATCH.maps
+    game = CatchGame(**CATCH.config_defaults)
+    assert len(board.buttons) == game.action_count
+    assert set(board.variables) == set(game.variables)
+
+
+@pytest.mark.parametrize("entry", DOOM.maps, ids=lambda entry: entry.name)
 def test_a_trainer_accepts_the_defaults_of_every_map(entry: catalogue.CatalogueMap) -> None:
-    defaults = catalogue.GAMES[0].config_defaults | entry.config_defaults
+    defaults = DOOM.config_defaults | entry.config_defaults
     assert config.parse(defaults).scenario == entry.name
 
 
-@pytest.mark.parametrize("name", catalogue.GAMES[0].config_schema["properties"])
+@pytest.mark.parametrize("name", DOOM.config_schema["properties"])
 def test_the_schema_says_what_the_trainer_checks(name: str) -> None:
     trainer_schema = json.loads(config.SCHEMA_PATH.read_text())["properties"][name]
-    ours = catalogue.GAMES[0].config_schema["properties"][name]
+    ours = DOOM.config_schema["properties"][name]
     rules = ("type", "enum", "minimum", "maximum", "default")
     assert {key: ours.get(key) for key in rules} == {key: trainer_schema.get(key) for key in rules}

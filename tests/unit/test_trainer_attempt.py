@@ -14,11 +14,13 @@ from kit import errors
 from referee.__main__ import BAD_INPUT, judge
 from tests.unit.worker_platform import Platform
 from tests.waiting import eventually_sync
-from trainer.attempt import run
+from trainer import provenance
+from trainer.attempt import Ending, run
 from trainer.checkpoint import CheckpointError
 from trainer.config import ConfigError
 from trainer.platform import FencedError, UnreachableError
 from trainer.reporter import Request
+from trainer.stopping import DivergedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -87,6 +89,7 @@ def test_work_that_was_asked_to_end_says_what_it_followed(platform: Platform) ->
     [
         (ConfigError("gamma", "is 2"), run_pb2.JOB_OUTCOME_USER_ERROR, "gamma: is 2", 64),
         (CheckpointError("not one"), run_pb2.JOB_OUTCOME_USER_ERROR, "not one", 65),
+        (DivergedError("loss is nan"), run_pb2.JOB_OUTCOME_DIVERGED, "loss is nan", 66),
         (MemoryError("no room"), run_pb2.JOB_OUTCOME_OUT_OF_MEMORY, "no room", 70),
         (KeyError("x"), run_pb2.JOB_OUTCOME_CRASH, "KeyError('x')", 70),
     ],
@@ -96,6 +99,46 @@ def test_work_that_fails_says_whose_fault_it_is(
 ) -> None:
     assert work_for(failing(error)) == code
     assert platform.reported == [(outcome, reason, code)]
+
+
+def test_work_that_says_itself_how_it_ended_is_taken_at_its_word(platform: Platform) -> None:
+    ending = Ending(run_pb2.JOB_OUTCOME_COMPLETED, "it is the same", replayed_sha256="ab" * 32)
+    assert work_for(lambda _: ending) == 0
+    assert platform.reported == [(run_pb2.JOB_OUTCOME_COMPLETED, "it is the same", 0)]
+    assert platform.replayed == ["ab" * 32]
+
+
+def test_every_heartbeat_and_the_end_tell_the_cpu_seconds_so_far(platform: Platform) -> None:
+    def busy(_attempt: Attempt) -> Request:
+        eventually_sync(lambda: len(platform.cpu_s) > 3)
+        return Request.GO_ON
+
+    assert work_for(busy) == 0
+    assert platform.cpu_s[0] > 0
+    assert platform.cpu_s == sorted(platform.cpu_s)
+
+
+def test_a_worker_tells_what_it_is_made_of_before_it_ends(platform: Platform) -> None:
+    def short(attempt: Attempt) -> Request:
+        with provenance.told(attempt):
+            return Request.GO_ON
+
+    assert work_for(short) == 0
+    (said,) = platform.provenances
+    assert "torch" in said.packages
+
+
+def test_work_goes_on_where_nobody_wants_to_know_what_it_is_made_of(
+    platform: Platform, caplog: pytest.LogCaptureFixture
+) -> None:
+    def told(attempt: Attempt) -> Request:
+        with provenance.told(attempt):
+            return Request.GO_ON
+
+    platform.refusals["ReportProvenance"] = errors.invalid_argument("diff", "is too long")
+    assert work_for(told) == 0
+    assert platform.reported == [(run_pb2.JOB_OUTCOME_COMPLETED, "everything is done", 0)]
+    assert "INVALID_FIELD" in caplog.text
 
 
 @pytest.mark.parametrize(("error", "code"), [(FencedError("x"), 79), (UnreachableError("x"), 75)])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.recall import DECISIONS, RecallGame
+from tests.recall import DECISIONS, RECALL
 from trainer.actor import Actor, Post
 from trainer.networks import QNetwork, Seen, Shape, build
 from trainer.q_learning import GreedyBehaviour
@@ -20,7 +20,7 @@ SHAPE = Shape(frames=(1, 12, 12), action_count=2, channels=(4,), hidden=8, recur
 def an_actor(rollout_steps: int) -> Actor:
     ring = Ring(
         RingShape(
-            space=RecallGame().observation_space,
+            space=RECALL.space,
             games=GAMES,
             rollout_steps=rollout_steps,
             windows=8,
@@ -36,7 +36,8 @@ def an_actor(rollout_steps: int) -> Actor:
             first=0,
             count=GAMES,
             seed=0,
-            make_game=RecallGame,
+            make_game=RECALL.start,
+            maps=("",),
             variables=(),
             behaviour=GreedyBehaviour(SHAPE, dueling=True),
             ring=ring,
@@ -68,7 +69,8 @@ def test_episodes_of_one_seed_begin_with_the_same_action() -> None:
     halves = ring["frames"][begins][:, 0, 0, 0] > 0
     for half in (True, False):
         assert len(set(ring["actions"][begins][halves == half].tolist())) == 1
-    episodes = actor.evaluate([3] * 12)
+    episodes = [one for game in actor.evaluate([[3, 3]] * GAMES) for one in game]
+    assert len(episodes) == 2 * GAMES
     assert all(episode == episodes[0] for episode in episodes)
 
 

@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 from elodrome.evaluator.v1 import evaluation_pb2, referee_service_pb2, referee_service_pb2_grpc
-from elodrome.executor.v1 import lease_service_pb2, lease_service_pb2_grpc, run_pb2
+from elodrome.executor.v1 import (
+    lease_service_pb2,
+    lease_service_pb2_grpc,
+    provenance_pb2,
+    run_pb2,
+)
 from grpc_status import rpc_status
 
 if TYPE_CHECKING:
@@ -33,6 +38,9 @@ class Platform(
     action: lease_service_pb2.LeaseAction = lease_service_pb2.LEASE_ACTION_CONTINUE
     refusals: dict[str, RpcError] = field(default_factory=dict)
     reported: list[tuple[run_pb2.JobOutcome, str, int]] = field(default_factory=list)
+    replayed: list[str] = field(default_factory=list)
+    cpu_s: list[float] = field(default_factory=list)
+    provenances: list[provenance_pb2.Provenance] = field(default_factory=list)
     finished: list[str] = field(default_factory=list)
 
     def AcquireLease(self, _request: Any, context: Any) -> lease_service_pb2.AcquireLeaseResponse:
@@ -43,13 +51,23 @@ class Platform(
             lease_token="leased", heartbeat_interval_s=0.05, run=run
         )
 
-    def Heartbeat(self, _request: Any, context: Any) -> lease_service_pb2.HeartbeatResponse:
+    def Heartbeat(self, request: Any, context: Any) -> lease_service_pb2.HeartbeatResponse:
         self._may(context, "Heartbeat")
+        self.cpu_s.append(request.cpu_s)
         return lease_service_pb2.HeartbeatResponse(lease_token="leased", action=self.action)
+
+    def ReportProvenance(
+        self, request: Any, context: Any
+    ) -> lease_service_pb2.ReportProvenanceResponse:
+        self._may(context, "ReportProvenance")
+        self.provenances.append(request.provenance)
+        return lease_service_pb2.ReportProvenanceResponse()
 
     def ReportOutcome(self, request: Any, context: Any) -> lease_service_pb2.ReportOutcomeResponse:
         self._may(context, "ReportOutcome")
         self.reported.append((request.outcome, request.reason, request.exit_code))
+        self.replayed.append(request.replayed_sha256)
+        self.cpu_s.append(request.final.cpu_s)
         return lease_service_pb2.ReportOutcomeResponse()
 
     def ClaimEvaluation(

@@ -9,6 +9,7 @@ from elodrome_sdk.cli import (
     checkpoints,
     evaluations,
     gates,
+    imports,
     logs,
     models,
     runs,
@@ -41,6 +42,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(evaluations.app, name="eval")
 app.add_typer(gates.app, name="gate")
 app.add_typer(models.promote_app)
+app.add_typer(imports.app)
 app.add_typer(sessions.app, name="sessions")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import sys
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -74,6 +75,8 @@ ADVICE_OF_REASON = {
     "SESSION_NOT_OVER": "end it first: elodrome sessions end SESSION_ID",
     "SCORE_MISMATCH": "leave --score out: the server decides it from the events",
     "ILLEGAL_TRANSITION": "it has moved on; look at it again with get",
+    "NOT_CERTIFIABLE": "let a training end with two checkpoints first: elodrome watch RUN_ID",
+    "PROVENANCE_NOT_FOUND": "wait until its worker has begun: elodrome watch RUN_ID",
     "RUN_NOT_FOUND": "see your runs: elodrome runs list",
 }
 ADVICE_OF_EXIT = {
@@ -81,6 +84,9 @@ ADVICE_OF_EXIT = {
     ExitCode.NOT_FOUND: "check the id; what belongs to others is not shown",
     ExitCode.INTERNAL: "report it with the request id, or look for that id in: make logs",
 }
+
+
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 @dataclass
@@ -95,6 +101,12 @@ class Cli:
     def print_json(self, value: object) -> None:
         """Print one JSON document, indented for people and parsed by programs."""
         sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+    def print_text(self, text: str) -> None:
+        """Print a text as it came; on a terminal its control characters act on nothing."""
+        if self.out.is_terminal:
+            text = _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
+        sys.stdout.write(text)
 
     def print_line(self, value: object) -> None:
         """Print one JSON document on one line, as streams do."""

@@ -23,6 +23,8 @@ STATE_STYLES = {
     "COMPLETED": "green",
     "ENDED": "green",
     "PASSED": "green",
+    "CERTIFIED": "green",
+    "REFUTED": "red",
     "stable": "green",
     "FAILED": "red",
     "CORRUPT": "red",

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from elodrome_sdk.cli.command import Cli, command
+from elodrome_sdk.cli.command import Cli, ExitCode, command
 from elodrome_sdk.cli.options import PageSize, PageToken, parse_object, parse_setting, resolve_name
 from elodrome_sdk.cli.output import Item, show_item, show_list, show_table
 from elodrome_sdk.cli.watching import watch_run
@@ -29,6 +29,7 @@ COLUMNS = {
     "type": "type",
     "state": "state",
     "done %": "progress.progress_percent",
+    "cpu s": "cpu_s",
     "attempt": "attempt",
     "created": "create_time",
 }
@@ -40,6 +41,7 @@ CARD = {
     "asked for": "requested_state",
     "reason": "reason",
     "error": "last_error",
+    "warnings": "warnings",
     "game": "game",
     "config": "config",
     "seed": "seed",
@@ -49,8 +51,11 @@ CARD = {
     "of": "progress.max_iterations",
     "phase": "progress.phase",
     "steps/s": "progress.steps_per_s",
+    "cpu s": "cpu_s",
+    "of cpu s": "cpu_limit_s",
     "latest": "latest_metrics",
     "checkpoints": "checkpoint_count",
+    "certificate": "certificate.state",
     "attempt": "attempt",
     "queue": "queue_position",
     "created": "create_time",
@@ -62,9 +67,34 @@ JOB_COLUMNS = {
     "state": "state",
     "outcome": "outcome",
     "exit": "exit_code",
+    "cpu s": "cpu_s",
     "reason": "reason",
     "started": "start_time",
     "ended": "end_time",
+}
+CERTIFICATE = {
+    "certificate": "state",
+    "reason": "reason",
+    "run": "certification_run_id",
+    "seed": "seed",
+    "from": "start_checkpoint.iteration",
+    "to": "end_checkpoint.iteration",
+    "sha256": "expected_sha256",
+    "replayed": "replayed_sha256",
+    "ended": "end_time",
+}
+PROVENANCE = {
+    "attempt": "attempt",
+    "commit": "commit",
+    "dirty": "dirty",
+    "image": "image_digest",
+    "python": "python_version",
+    "system": "platform",
+    "cpu": "cpu_model",
+    "cores": "cpu_count",
+    "torch threads": "torch_threads",
+    "gpu": "gpu",
+    "packages": "packages",
 }
 
 
@@ -85,6 +115,7 @@ def run(
     group: Annotated[str, typer.Option(help="Experiment that it belongs to.")] = "",
     tag: Annotated[list[str] | None, typer.Option(help="Tag; may be repeated.")] = None,
     time_limit_s: Annotated[int | None, typer.Option(help="Seconds it may take.")] = None,
+    cpu_limit_s: Annotated[int, typer.Option(help="CPU seconds it may use; 0: any.")] = 0,
     watch: Watch = False,
 ) -> int | None:
     """Start a training run.
@@ -104,6 +135,7 @@ def run(
         "config": wanted,
         "group": group,
         "tags": tag or [],
+        "cpu_limit_s": cpu_limit_s,
     }
     if seed is not None:
         body["seed"] = seed
@@ -178,6 +210,43 @@ def clone_run(
     if seed is not None:
         body["seed"] = seed
     _show(cli, cli.client.post(f"/runs/{run_id}/clone", body))
+
+
+@command(app, "certify")
+def certify_run(
+    cli: Cli,
+    run_id: RunId,
+    seed: Annotated[int | None, typer.Option(help="Seed that draws the interval.")] = None,
+    watch: Watch = False,
+) -> int | None:
+    """Have a settled training proved: repeat an interval between two checkpoints and compare.
+
+    With --watch the exit code is 0 if the run is certified and 1 if not.
+    """
+    asked = cli.client.post(f"/runs/{run_id}/certify", {} if seed is None else {"seed": seed})
+    certificate = asked["certificate"]
+    if not watch:
+        show_item(cli, certificate, CERTIFICATE)
+        return None
+    watch_run(cli, certificate["certification_run_id"])
+    certificate = cli.client.get(f"/runs/{run_id}")["certificate"]
+    show_item(cli, certificate, CERTIFICATE)
+    return ExitCode.OK if certificate["state"] == "CERTIFIED" else ExitCode.FAILED
+
+
+@command(app, "provenance")
+def show_provenance(
+    cli: Cli,
+    run_id: RunId,
+    attempt: Annotated[int, typer.Option(help="Which attempt; 0 is the latest.")] = 0,
+    diff: Annotated[bool, typer.Option("--diff", help="The uncommitted changes alone.")] = False,
+) -> None:
+    """Show what a run was made of: code, packages, machine."""
+    found = cli.client.get(f"/runs/{run_id}/provenance", attempt=attempt or None)
+    if diff and not cli.as_json:
+        cli.print_text(found.get("diff", ""))
+        return
+    show_item(cli, found, PROVENANCE)
 
 
 @command(app, "diff")

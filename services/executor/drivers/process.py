@@ -46,6 +46,7 @@ printf '%s\\n' "$code" > exit.tmp && mv exit.tmp exit
 """
 _MEMORY_EVENTS = Path("/sys/fs/cgroup/memory.events")
 _JOB_VARIABLE = "ELODROME_JOB"
+_INHERITED = ("PATH", "PYTHONPATH", "TZ", "ELODROME_IMAGE_DIGEST")
 _LAST_WORDS_BYTES = 4096
 _EXCEPTION = re.compile(rb"[A-Za-z_][A-Za-z0-9_.]*(Error|Exception)\b")
 _SIGKILLED = 128 + signal.SIGKILL
@@ -208,7 +209,7 @@ class ProcessDriver:
 
 def _environment(place: Path) -> dict[str, str]:
     """Return what a worker may know of this process: where programs are, and no secret."""
-    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "TZ") if name in os.environ}
+    kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     return {
         **kept,
         "LANG": "C.UTF-8",

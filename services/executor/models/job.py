@@ -44,6 +44,7 @@ class Job(Base):
     reason: Mapped[str] = mapped_column(default="")
     is_reported: Mapped[bool] = mapped_column(default=False)
     is_reaped: Mapped[bool] = mapped_column(default=False)
+    cpu_s: Mapped[float] = mapped_column(default=0.0)
     log_offset_bytes: Mapped[int] = mapped_column(default=0)
     log_stored_bytes: Mapped[int] = mapped_column(default=0)
     create_time: Mapped[CreateTime]
@@ -68,6 +69,12 @@ class Job(Base):
     def is_at_work(self) -> bool:
         """Whether the attempt occupies a slot."""
         return self.state in AT_WORK
+
+    def use_cpu(self, seconds: float) -> float:
+        """Take over the CPU seconds used so far; return how many came on top, never less than 0."""
+        added_s = max(0.0, seconds - self.cpu_s)
+        self.cpu_s += added_s
+        return added_s
 
     def end(
         self, outcome: JobOutcome, reason: str, *, exit_code: int | None, now: datetime
@@ -98,4 +105,5 @@ class Job(Base):
             start_time=stamp(self.start_time),
             end_time=stamp(self.end_time),
             expire_time=stamp(self.expire_time),
+            cpu_s=self.cpu_s,
         )

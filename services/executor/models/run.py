@@ -14,6 +14,7 @@ from kit import errors
 from kit.db import Base, CreateTime, Id, Json, Time, UpdateTime
 from services.executor.models.messages import stamp, struct
 from services.executor.states import SETTLED, RunState, RunType
+from trainer import maps
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,6 +69,9 @@ class Run(Base):
     retry_backoff_s: Mapped[float]
     time_limit_s: Mapped[int]
     limit_from_s: Mapped[float] = mapped_column(default=0.0)
+    cpu_s: Mapped[float] = mapped_column(default=0.0)
+    cpu_limit_s: Mapped[int] = mapped_column(default=0)
+    cpu_limit_from_s: Mapped[float] = mapped_column(default=0.0)
     elapsed_s: Mapped[float] = mapped_column(default=0.0)
     work_start_time: Mapped[Time | None]
     current_iteration: Mapped[int] = mapped_column(default=0)
@@ -85,6 +89,8 @@ class Run(Base):
     steps_lost: Mapped[int] = mapped_column(default=0)
     reason: Mapped[str] = mapped_column(default="")
     last_error: Mapped[str] = mapped_column(default="")
+    certification_run_id: Mapped[str | None] = mapped_column(Uuid(as_uuid=False))
+    replayed_sha256: Mapped[str] = mapped_column(default="")
     silent_after_time: Mapped[Time | None]
     create_time: Mapped[CreateTime]
     update_time: Mapped[UpdateTime]
@@ -107,6 +113,11 @@ class Run(Base):
         if not self.time_limit_s:
             return None
         return self.time_limit_s - (self.worked_s(now) - self.limit_from_s)
+
+    @property
+    def is_over_budget(self) -> bool:
+        """Whether its workers used up the CPU seconds that they may."""
+        return 0 < self.cpu_limit_s <= self.cpu_s - self.cpu_limit_from_s
 
     def begin_work(self, now: datetime) -> None:
         """Start the clock of an attempt; its speed is measured anew."""
@@ -200,6 +211,7 @@ class Run(Base):
         *,
         latest_metrics: Mapping[str, float],
         queue_position: int,
+        certificate: run_pb2.Certificate | None,
     ) -> run_pb2.Run:
         """Return the run as others see it at `now`."""
         requested = self.requested_state
@@ -227,6 +239,8 @@ class Run(Base):
             retry_backoff_s=self.retry_backoff_s,
             time_limit_s=self.time_limit_s,
             elapsed_s=self.worked_s(now),
+            cpu_s=self.cpu_s,
+            cpu_limit_s=self.cpu_limit_s,
             progress=self.progress(now),
             latest_metrics=latest_metrics,
             checkpoint_count=self.checkpoint_count,
@@ -235,6 +249,8 @@ class Run(Base):
             steps_lost=self.steps_lost,
             reason=self.reason,
             last_error=self.last_error,
+            certificate=certificate,
+            warnings=maps.warnings(self.config) if self.type is RunType.TRAINING else (),
             create_time=stamp(self.create_time),
             update_time=stamp(self.update_time),
             start_time=stamp(self.start_time),

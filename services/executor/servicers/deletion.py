@@ -5,24 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import grpc
-from elodrome.registry.v1 import (
-    checkpoint_service_pb2,
-    checkpoint_service_pb2_grpc,
-    version_service_pb2,
-    version_service_pb2_grpc,
-)
+from elodrome.registry.v1 import version_service_pb2, version_service_pb2_grpc
 
 from kit import errors
+from services.executor.checkpoints import TIMEOUT_S, checkpoints_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import Iterable
 
     from kit.server import Context
     from services.executor.models.job import Job
     from services.executor.models.run import Run
-
-_TIMEOUT_S = 5.0
-_PAGE_SIZE = 200
 
 
 def check_settled(run: Run, jobs: Iterable[Job]) -> None:
@@ -40,11 +33,11 @@ async def check_unreferenced(context: Context, run_id: str) -> None:
     """Raise FAILED_PRECONDITION when a model version points at a checkpoint of the run."""
     versions = version_service_pb2_grpc.VersionServiceStub(context.channel("registry"))
     try:
-        async for checkpoint_id in _checkpoints(context, run_id):
+        async for checkpoint in checkpoints_of(context, run_id):
             found = await versions.ListVersions(
-                version_service_pb2.ListVersionsRequest(checkpoint_id=checkpoint_id, page_size=1),
+                version_service_pb2.ListVersionsRequest(checkpoint_id=checkpoint.id, page_size=1),
                 metadata=context.call_metadata(),
-                timeout=_TIMEOUT_S,
+                timeout=TIMEOUT_S,
             )
             if found.items:
                 version = found.items[0]
@@ -55,21 +48,3 @@ async def check_unreferenced(context: Context, run_id: str) -> None:
                 )
     except grpc.aio.AioRpcError as error:
         raise errors.from_call(error) from error
-
-
-async def _checkpoints(context: Context, run_id: str) -> AsyncIterator[str]:
-    stub = checkpoint_service_pb2_grpc.CheckpointServiceStub(context.channel("registry"))
-    page_token = ""
-    while True:
-        page = await stub.ListCheckpoints(
-            checkpoint_service_pb2.ListCheckpointsRequest(
-                run_id=run_id, page_size=_PAGE_SIZE, page_token=page_token
-            ),
-            metadata=context.call_metadata(),
-            timeout=_TIMEOUT_S,
-        )
-        for checkpoint in page.items:
-            yield checkpoint.id
-        page_token = page.next_page_token
-        if not page_token:
-            return

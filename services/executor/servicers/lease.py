@@ -17,12 +17,13 @@ from kit import errors, parse
 from kit.auth import principal
 from services.executor import lifecycle
 from services.executor.lifecycle import Ending
+from services.executor.models import provenance
 from services.executor.models.job import MAX_REASON_CHARACTERS, Job
 from services.executor.models.messages import stamp
 from services.executor.models.run import Run, lock_run
 from services.executor.models.update import RunHead, next_epoch, record
 from services.executor.servicers.views import show
-from services.executor.states import JobOutcome, JobState, RunState
+from services.executor.states import JobOutcome, JobState, RunState, RunType
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -47,6 +48,9 @@ _REPORTABLE = {
     outcome.to_proto(): outcome
     for outcome in (
         JobOutcome.COMPLETED,
+        JobOutcome.TARGET_REACHED,
+        JobOutcome.PLATEAU,
+        JobOutcome.DIVERGED,
         JobOutcome.USER_ERROR,
         JobOutcome.CRASH,
         JobOutcome.OUT_OF_MEMORY,
@@ -100,12 +104,22 @@ class LeaseServicer(lease_service_pb2_grpc.LeaseServiceServicer):
             run, now = await lock_run(session, principal().run_id)
             job = await _leased_job(session, run)
             job.expire_time = self._expire_time(now)
-            await _take_over(session, run, request, now)
+            await _take_over(session, run, job, request, now)
             return lease_service_pb2.HeartbeatResponse(
                 lease_token=self._token(run, job),
                 expire_time=stamp(job.expire_time),
                 action=_ACTIONS[run.requested_state],
             )
+
+    async def ReportProvenance(
+        self, request: lease_service_pb2.ReportProvenanceRequest, _call: Call
+    ) -> lease_service_pb2.ReportProvenanceResponse:
+        """Keep what the worker was made of."""
+        async with self._sessions.begin() as session:
+            run, _now = await lock_run(session, principal().run_id)
+            job = await _leased_job(session, run)
+            await session.merge(provenance.told(job, request.provenance))
+        return lease_service_pb2.ReportProvenanceResponse()
 
     async def ReportOutcome(
         self, request: lease_service_pb2.ReportOutcomeRequest, _call: Call
@@ -123,7 +137,8 @@ class LeaseServicer(lease_service_pb2_grpc.LeaseServiceServicer):
             run, now = await lock_run(session, principal().run_id)
             if not await _has_reported(session, run):
                 job = await _leased_job(session, run)
-                await _take_over(session, run, request.final, now)
+                _take_digest(run, outcome, request.replayed_sha256)
+                await _take_over(session, run, job, request.final, now)
                 job.is_reported = True
                 await lifecycle.settle_job(session, run, job, ending, now=now)
             return lease_service_pb2.ReportOutcomeResponse(run=await show(session, run))
@@ -184,6 +199,7 @@ def stale_epoch(run_id: str, epoch: int) -> errors.RpcError:
 def _check(request: lease_service_pb2.HeartbeatRequest) -> None:
     for field in ("current_iteration", "max_iterations", "step"):
         parse.integer(getattr(request, field), field, minimum=0, maximum=_MAX_COUNT)
+    parse.number(request.cpu_s, "cpu_s", minimum=0, maximum=_MAX_COUNT)
     parse.text(request.phase, "phase", max_length=_MAX_PHASE, min_length=0)
     for field in ("checkpoint", "resumed_from"):
         if request.HasField(field):
@@ -193,13 +209,24 @@ def _check(request: lease_service_pb2.HeartbeatRequest) -> None:
             parse.integer(checkpoint.step, f"{field}.step", minimum=0, maximum=_MAX_COUNT)
 
 
+def _take_digest(run: Run, outcome: JobOutcome, sha256: str) -> None:
+    """Take over what a replay came to; nothing else may say so."""
+    is_done = outcome.job_state is JobState.SUCCEEDED
+    if is_done and run.type is RunType.CERTIFICATION:
+        run.replayed_sha256 = parse.sha256(sha256, "replayed_sha256")
+    elif sha256:
+        raise errors.invalid_argument("replayed_sha256", "must be empty but for a replay")
+
+
 async def _take_over(
     session: AsyncSession,
     run: Run,
+    job: Job,
     request: lease_service_pb2.HeartbeatRequest,
     now: datetime,
 ) -> None:
     """Take over what a worker says about its progress, and tell the watchers."""
+    run.cpu_s += job.use_cpu(request.cpu_s)
     if request.HasField("resumed_from"):
         run.continue_from(request.resumed_from.iteration, request.resumed_from.step)
     if request.HasField("max_iterations"):

@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from elodrome.executor.v1 import run_pb2, run_service_pb2, run_service_pb2_grpc
+from elodrome.executor.v1 import (
+    provenance_pb2,
+    run_pb2,
+    run_service_pb2,
+    run_service_pb2_grpc,
+)
 from sqlalchemy import delete, select
 
 from kit import errors, page, parse
 from kit.auth import principal
-from services.executor import creation, lifecycle, run_config, watch
+from services.executor import certification, creation, lifecycle, run_config, watch
 from services.executor.models.job import Job
 from services.executor.models.messages import struct
+from services.executor.models.provenance import Provenance
 from services.executor.models.run import Run
 from services.executor.servicers import deletion
 from services.executor.servicers.views import locked_run, show, show_all, show_visible, visible_run
@@ -158,6 +164,21 @@ class RunServicer(run_service_pb2_grpc.RunServiceServicer):
             await lifecycle.requeue(session, run, now=now)
             return await show(session, run)
 
+    async def CertifyRun(
+        self, request: run_service_pb2.CertifyRunRequest, _call: Call
+    ) -> run_pb2.Run:
+        """Have a settled TRAINING run proved."""
+        seed = None
+        if request.HasField("seed"):
+            seed = parse.integer(request.seed, "seed", minimum=0, maximum=run_config.MAX_SEED)
+        async with self._sessions() as session:
+            run = await visible_run(session, request.id)
+        interval, seed = await certification.draw_interval(self._context, run, seed)
+        async with self._sessions.begin() as session:
+            run, now = await locked_run(session, request.id)
+            await certification.start(session, run, interval, seed, now=now)
+            return await show(session, run)
+
     async def CloneRun(self, request: run_service_pb2.CloneRunRequest, _call: Call) -> run_pb2.Run:
         """Create a run with the config of another one."""
         overrides = parse.mapping(request.overrides, "overrides")
@@ -217,6 +238,22 @@ class RunServicer(run_service_pb2_grpc.RunServiceServicer):
                 session, query, Job, request, convert=Job.to_proto
             )
         return run_service_pb2.ListJobsResponse(items=items, next_page_token=token, total=total)
+
+    async def GetProvenance(
+        self, request: run_service_pb2.GetProvenanceRequest, _call: Call
+    ) -> provenance_pb2.Provenance:
+        """Read what the worker of an attempt was made of."""
+        parse.integer(request.attempt, "attempt", minimum=0, maximum=1 << 31)
+        async with self._sessions() as session:
+            run = await visible_run(session, request.run_id, field="run_id")
+            query = select(Provenance).where(Provenance.run_id == run.id)
+            if request.attempt:
+                query = query.where(Provenance.attempt == request.attempt)
+            latest = query.order_by(Provenance.attempt.desc()).limit(1)
+            found = await session.scalar(latest)
+        if found is None:
+            raise errors.not_found("provenance", run.id)
+        return found.to_proto()
 
     async def WatchRun(
         self, request: run_service_pb2.WatchRunRequest, _call: Call
@@ -325,6 +362,7 @@ def _clone_of(
         max_retries=original.max_retries,
         retry_backoff_s=original.retry_backoff_s,
         time_limit_s=original.time_limit_s,
+        cpu_limit_s=original.cpu_limit_s,
     )
 
 

@@ -9,12 +9,13 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from kit import errors, parse
 from kit.auth import principal
+from services.executor.models.certificate import certificate_of
 from services.executor.models.metric import MetricSeries
 from services.executor.models.run import Run, lock_run, queue_positions
-from services.executor.states import RunState
+from services.executor.states import RunState, RunType
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from elodrome.executor.v1 import run_pb2
@@ -66,7 +67,13 @@ async def show_visible(session: AsyncSession, run_id: str) -> run_pb2.Run:
     run, now, names, values = row
     latest: dict[str, float] = dict(zip(names or [], values or [], strict=True))
     places = await queue_positions(session) if run.state is RunState.PENDING else {}
-    return run.to_proto(now, latest_metrics=latest, queue_position=places.get(run.id, 0))
+    certificates = await _certificates(session, [run])
+    return run.to_proto(
+        now,
+        latest_metrics=latest,
+        queue_position=places.get(run.id, 0),
+        certificate=certificates[run.id],
+    )
 
 
 async def show(session: AsyncSession, run: Run) -> run_pb2.Run:
@@ -82,10 +89,36 @@ async def show_all(session: AsyncSession, runs: Sequence[Run]) -> list[run_pb2.R
     now, latest = await _latest(session, [run.id for run in runs])
     is_any_queued = any(run.state is RunState.PENDING for run in runs)
     places = await queue_positions(session) if is_any_queued else {}
+    certificates = await _certificates(session, runs)
     return [
-        run.to_proto(now, latest_metrics=latest[run.id], queue_position=places.get(run.id, 0))
+        run.to_proto(
+            now,
+            latest_metrics=latest[run.id],
+            queue_position=places.get(run.id, 0),
+            certificate=certificates[run.id],
+        )
         for run in runs
     ]
+
+
+async def _certificates(
+    session: AsyncSession, runs: Sequence[Run]
+) -> dict[str, run_pb2.Certificate | None]:
+    """Return the certificate of every run; None for types that have none."""
+    proofs = {run.id: run for run in runs if run.type is RunType.CERTIFICATION}
+    missing = {run.certification_run_id for run in runs} - proofs.keys() - {None}
+    if missing:
+        found = await session.scalars(select(Run).where(Run.id.in_(missing)))
+        proofs |= {run.id: run for run in found}
+    return {run.id: _certificate(run, proofs) for run in runs}
+
+
+def _certificate(run: Run, proofs: Mapping[str, Run]) -> run_pb2.Certificate | None:
+    if run.type is RunType.CERTIFICATION:
+        return certificate_of(run)
+    if run.type is not RunType.TRAINING:
+        return None
+    return certificate_of(proofs.get(run.certification_run_id or ""))
 
 
 async def _latest(

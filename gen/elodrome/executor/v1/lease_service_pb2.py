@@ -23,11 +23,12 @@ _sym_db = _symbol_database.Default()
 
 
 from elodrome.auth.v1 import rule_pb2 as elodrome_dot_auth_dot_v1_dot_rule__pb2
+from elodrome.executor.v1 import provenance_pb2 as elodrome_dot_executor_dot_v1_dot_provenance__pb2
 from elodrome.executor.v1 import run_pb2 as elodrome_dot_executor_dot_v1_dot_run__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(elodrome/executor/v1/lease_service.proto\x12\x14\x65lodrome.executor.v1\x1a\x1b\x65lodrome/auth/v1/rule.proto\x1a\x1e\x65lodrome/executor/v1/run.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"%\n\x13\x41\x63quireLeaseRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"\x83\x02\n\x14\x41\x63quireLeaseResponse\x12\x13\n\x0blease_token\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1c\n\x14heartbeat_interval_s\x18\x04 \x01(\x01\x12&\n\x03run\x18\x05 \x01(\x0b\x32\x19.elodrome.executor.v1.Run\x12&\n\x03job\x18\x06 \x01(\x0b\x32\x19.elodrome.executor.v1.Job\x12\x18\n\x0btime_left_s\x18\x07 \x01(\x01H\x00\x88\x01\x01\x42\x0e\n\x0c_time_left_s\"\xa6\x02\n\x10HeartbeatRequest\x12\x1e\n\x11\x63urrent_iteration\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\x1b\n\x0emax_iterations\x18\x02 \x01(\x03H\x01\x88\x01\x01\x12\x11\n\x04step\x18\x03 \x01(\x03H\x02\x88\x01\x01\x12\x12\n\x05phase\x18\x04 \x01(\tH\x03\x88\x01\x01\x12\x37\n\ncheckpoint\x18\x05 \x01(\x0b\x32#.elodrome.executor.v1.CheckpointRef\x12\x39\n\x0cresumed_from\x18\x06 \x01(\x0b\x32#.elodrome.executor.v1.CheckpointRefB\x14\n\x12_current_iterationB\x11\n\x0f_max_iterationsB\x07\n\x05_stepB\x08\n\x06_phase\"\x8c\x01\n\x11HeartbeatResponse\x12\x13\n\x0blease_token\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x06\x61\x63tion\x18\x03 \x01(\x0e\x32!.elodrome.executor.v1.LeaseAction\"\xa3\x01\n\x14ReportOutcomeRequest\x12\x31\n\x07outcome\x18\x01 \x01(\x0e\x32 .elodrome.executor.v1.JobOutcome\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x11\n\texit_code\x18\x03 \x01(\x05\x12\x35\n\x05\x66inal\x18\x04 \x01(\x0b\x32&.elodrome.executor.v1.HeartbeatRequest\"?\n\x15ReportOutcomeResponse\x12&\n\x03run\x18\x01 \x01(\x0b\x32\x19.elodrome.executor.v1.Run*\x8e\x01\n\x0bLeaseAction\x12\x1c\n\x18LEASE_ACTION_UNSPECIFIED\x10\x00\x12\x19\n\x15LEASE_ACTION_CONTINUE\x10\x01\x12\x15\n\x11LEASE_ACTION_STOP\x10\x02\x12\x16\n\x12LEASE_ACTION_PAUSE\x10\x03\x12\x17\n\x13LEASE_ACTION_CANCEL\x10\x04\x32\xd8\x02\n\x0cLeaseService\x12n\n\x0c\x41\x63quireLease\x12).elodrome.executor.v1.AcquireLeaseRequest\x1a*.elodrome.executor.v1.AcquireLeaseResponse\"\x07\xf2\xd4\x18\x03\n\x01\x07\x12\x65\n\tHeartbeat\x12&.elodrome.executor.v1.HeartbeatRequest\x1a\'.elodrome.executor.v1.HeartbeatResponse\"\x07\xf2\xd4\x18\x03\n\x01\x07\x12q\n\rReportOutcome\x12*.elodrome.executor.v1.ReportOutcomeRequest\x1a+.elodrome.executor.v1.ReportOutcomeResponse\"\x07\xf2\xd4\x18\x03\n\x01\x07\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(elodrome/executor/v1/lease_service.proto\x12\x14\x65lodrome.executor.v1\x1a\x1b\x65lodrome/auth/v1/rule.proto\x1a%elodrome/executor/v1/provenance.proto\x1a\x1e\x65lodrome/executor/v1/run.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"%\n\x13\x41\x63quireLeaseRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"\x83\x02\n\x14\x41\x63quireLeaseResponse\x12\x13\n\x0blease_token\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1c\n\x14heartbeat_interval_s\x18\x04 \x01(\x01\x12&\n\x03run\x18\x05 \x01(\x0b\x32\x19.elodrome.executor.v1.Run\x12&\n\x03job\x18\x06 \x01(\x0b\x32\x19.elodrome.executor.v1.Job\x12\x18\n\x0btime_left_s\x18\x07 \x01(\x01H\x00\x88\x01\x01\x42\x0e\n\x0c_time_left_s\"\xc4\x02\n\x10HeartbeatRequest\x12\x1e\n\x11\x63urrent_iteration\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\x1b\n\x0emax_iterations\x18\x02 \x01(\x03H\x01\x88\x01\x01\x12\x11\n\x04step\x18\x03 \x01(\x03H\x02\x88\x01\x01\x12\x12\n\x05phase\x18\x04 \x01(\tH\x03\x88\x01\x01\x12\x37\n\ncheckpoint\x18\x05 \x01(\x0b\x32#.elodrome.executor.v1.CheckpointRef\x12\x39\n\x0cresumed_from\x18\x06 \x01(\x0b\x32#.elodrome.executor.v1.CheckpointRef\x12\x12\n\x05\x63pu_s\x18\x07 \x01(\x01H\x04\x88\x01\x01\x42\x14\n\x12_current_iterationB\x11\n\x0f_max_iterationsB\x07\n\x05_stepB\x08\n\x06_phaseB\x08\n\x06_cpu_s\"\x8c\x01\n\x11HeartbeatResponse\x12\x13\n\x0blease_token\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x06\x61\x63tion\x18\x03 \x01(\x0e\x32!.elodrome.executor.v1.LeaseAction\"O\n\x17ReportProvenanceRequest\x12\x34\n\nprovenance\x18\x01 \x01(\x0b\x32 .elodrome.executor.v1.Provenance\"\x1a\n\x18ReportProvenanceResponse\"\xbc\x01\n\x14ReportOutcomeRequest\x12\x31\n\x07outcome\x18\x01 \x01(\x0e\x32 .elodrome.executor.v1.JobOutcome\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x11\n\texit_code\x18\x03 \x01(\x05\x12\x35\n\x05\x66inal\x18\x04 \x01(\x0b\x32&.elodrome.executor.v1.HeartbeatRequest\x12\x17\n\x0freplayed_sha256\x18\x05 \x01(\t\"?\n\x15ReportOutcomeResponse\x12&\n\x03run\x18\x01 \x01(\x0b\x32\x19.elodrome.executor.v1.Run*\x8e\x01\n\x0bLeaseAction\x12\x1c\n\x18LEASE_ACTION_UNSPECIFIED\x10\x00\x12\x19\n\x15LEASE_ACTION_CONTINUE\x10\x01\x12\x15\n\x11LEASE_ACTION_STOP\x10\x02\x12\x16\n\x12LEASE_ACTION_PAUSE\x10\x03\x12\x17\n\x13LEASE_ACTION_CANCEL\x10\x04\x32\xd4\x03\n\x0cLeaseService\x12n\n\x0c\x41\x63quireLease\x12).elodrome.executor.v1.AcquireLeaseRequest\x1a*.elodrome.executor.v1.AcquireLeaseResponse\"\x07\xf2\xd4\x18\x03\n\x01\x07\x12\x65\n\tHeartbeat\x12&.elodrome.executor.v1.HeartbeatRequest\x1a\'.elodrome.executor.v1.HeartbeatResponse\"\x07\xf2\xd4\x18\x03\n\x01\x07\x12z\n\x10ReportProvenance\x12-.elodrome.executor.v1.ReportProvenanceRequest\x1a..elodrome.executor.v1.ReportProvenanceResponse\"\x07\xf2\xd4\x18\x03\n\x01\x07\x12q\n\rReportOutcome\x12*.elodrome.executor.v1.ReportOutcomeRequest\x1a+.elodrome.executor.v1.ReportOutcomeResponse\"\x07\xf2\xd4\x18\x03\n\x01\x07\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,22 +39,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LEASESERVICE'].methods_by_name['AcquireLease']._serialized_options = b'\362\324\030\003\n\001\007'
   _globals['_LEASESERVICE'].methods_by_name['Heartbeat']._loaded_options = None
   _globals['_LEASESERVICE'].methods_by_name['Heartbeat']._serialized_options = b'\362\324\030\003\n\001\007'
+  _globals['_LEASESERVICE'].methods_by_name['ReportProvenance']._loaded_options = None
+  _globals['_LEASESERVICE'].methods_by_name['ReportProvenance']._serialized_options = b'\362\324\030\003\n\001\007'
   _globals['_LEASESERVICE'].methods_by_name['ReportOutcome']._loaded_options = None
   _globals['_LEASESERVICE'].methods_by_name['ReportOutcome']._serialized_options = b'\362\324\030\003\n\001\007'
-  _globals['_LEASEACTION']._serialized_start=1133
-  _globals['_LEASEACTION']._serialized_end=1275
-  _globals['_ACQUIRELEASEREQUEST']._serialized_start=160
-  _globals['_ACQUIRELEASEREQUEST']._serialized_end=197
-  _globals['_ACQUIRELEASERESPONSE']._serialized_start=200
-  _globals['_ACQUIRELEASERESPONSE']._serialized_end=459
-  _globals['_HEARTBEATREQUEST']._serialized_start=462
-  _globals['_HEARTBEATREQUEST']._serialized_end=756
-  _globals['_HEARTBEATRESPONSE']._serialized_start=759
-  _globals['_HEARTBEATRESPONSE']._serialized_end=899
-  _globals['_REPORTOUTCOMEREQUEST']._serialized_start=902
-  _globals['_REPORTOUTCOMEREQUEST']._serialized_end=1065
-  _globals['_REPORTOUTCOMERESPONSE']._serialized_start=1067
-  _globals['_REPORTOUTCOMERESPONSE']._serialized_end=1130
-  _globals['_LEASESERVICE']._serialized_start=1278
-  _globals['_LEASESERVICE']._serialized_end=1622
+  _globals['_LEASEACTION']._serialized_start=1336
+  _globals['_LEASEACTION']._serialized_end=1478
+  _globals['_ACQUIRELEASEREQUEST']._serialized_start=199
+  _globals['_ACQUIRELEASEREQUEST']._serialized_end=236
+  _globals['_ACQUIRELEASERESPONSE']._serialized_start=239
+  _globals['_ACQUIRELEASERESPONSE']._serialized_end=498
+  _globals['_HEARTBEATREQUEST']._serialized_start=501
+  _globals['_HEARTBEATREQUEST']._serialized_end=825
+  _globals['_HEARTBEATRESPONSE']._serialized_start=828
+  _globals['_HEARTBEATRESPONSE']._serialized_end=968
+  _globals['_REPORTPROVENANCEREQUEST']._serialized_start=970
+  _globals['_REPORTPROVENANCEREQUEST']._serialized_end=1049
+  _globals['_REPORTPROVENANCERESPONSE']._serialized_start=1051
+  _globals['_REPORTPROVENANCERESPONSE']._serialized_end=1077
+  _globals['_REPORTOUTCOMEREQUEST']._serialized_start=1080
+  _globals['_REPORTOUTCOMEREQUEST']._serialized_end=1268
+  _globals['_REPORTOUTCOMERESPONSE']._serialized_start=1270
+  _globals['_REPORTOUTCOMERESPONSE']._serialized_end=1333
+  _globals['_LEASESERVICE']._serialized_start=1481
+  _globals['_LEASESERVICE']._serialized_end=1949
 # @@protoc_insertion_point(module_scope)

@@ -1,6 +1,7 @@
 import datetime
 
 from elodrome.auth.v1 import rule_pb2 as _rule_pb2
+from elodrome.executor.v1 import provenance_pb2 as _provenance_pb2
 from elodrome.executor.v1 import run_pb2 as _run_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -49,20 +50,22 @@ class AcquireLeaseResponse(_message.Message):
     def __init__(self, lease_token: _Optional[str] = ..., epoch: _Optional[int] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., heartbeat_interval_s: _Optional[float] = ..., run: _Optional[_Union[_run_pb2.Run, _Mapping]] = ..., job: _Optional[_Union[_run_pb2.Job, _Mapping]] = ..., time_left_s: _Optional[float] = ...) -> None: ...
 
 class HeartbeatRequest(_message.Message):
-    __slots__ = ("current_iteration", "max_iterations", "step", "phase", "checkpoint", "resumed_from")
+    __slots__ = ("current_iteration", "max_iterations", "step", "phase", "checkpoint", "resumed_from", "cpu_s")
     CURRENT_ITERATION_FIELD_NUMBER: _ClassVar[int]
     MAX_ITERATIONS_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     PHASE_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
     RESUMED_FROM_FIELD_NUMBER: _ClassVar[int]
+    CPU_S_FIELD_NUMBER: _ClassVar[int]
     current_iteration: int
     max_iterations: int
     step: int
     phase: str
     checkpoint: _run_pb2.CheckpointRef
     resumed_from: _run_pb2.CheckpointRef
-    def __init__(self, current_iteration: _Optional[int] = ..., max_iterations: _Optional[int] = ..., step: _Optional[int] = ..., phase: _Optional[str] = ..., checkpoint: _Optional[_Union[_run_pb2.CheckpointRef, _Mapping]] = ..., resumed_from: _Optional[_Union[_run_pb2.CheckpointRef, _Mapping]] = ...) -> None: ...
+    cpu_s: float
+    def __init__(self, current_iteration: _Optional[int] = ..., max_iterations: _Optional[int] = ..., step: _Optional[int] = ..., phase: _Optional[str] = ..., checkpoint: _Optional[_Union[_run_pb2.CheckpointRef, _Mapping]] = ..., resumed_from: _Optional[_Union[_run_pb2.CheckpointRef, _Mapping]] = ..., cpu_s: _Optional[float] = ...) -> None: ...
 
 class HeartbeatResponse(_message.Message):
     __slots__ = ("lease_token", "expire_time", "action")
@@ -74,17 +77,29 @@ class HeartbeatResponse(_message.Message):
     action: LeaseAction
     def __init__(self, lease_token: _Optional[str] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., action: _Optional[_Union[LeaseAction, str]] = ...) -> None: ...
 
+class ReportProvenanceRequest(_message.Message):
+    __slots__ = ("provenance",)
+    PROVENANCE_FIELD_NUMBER: _ClassVar[int]
+    provenance: _provenance_pb2.Provenance
+    def __init__(self, provenance: _Optional[_Union[_provenance_pb2.Provenance, _Mapping]] = ...) -> None: ...
+
+class ReportProvenanceResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class ReportOutcomeRequest(_message.Message):
-    __slots__ = ("outcome", "reason", "exit_code", "final")
+    __slots__ = ("outcome", "reason", "exit_code", "final", "replayed_sha256")
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     EXIT_CODE_FIELD_NUMBER: _ClassVar[int]
     FINAL_FIELD_NUMBER: _ClassVar[int]
+    REPLAYED_SHA256_FIELD_NUMBER: _ClassVar[int]
     outcome: _run_pb2.JobOutcome
     reason: str
     exit_code: int
     final: HeartbeatRequest
-    def __init__(self, outcome: _Optional[_Union[_run_pb2.JobOutcome, str]] = ..., reason: _Optional[str] = ..., exit_code: _Optional[int] = ..., final: _Optional[_Union[HeartbeatRequest, _Mapping]] = ...) -> None: ...
+    replayed_sha256: str
+    def __init__(self, outcome: _Optional[_Union[_run_pb2.JobOutcome, str]] = ..., reason: _Optional[str] = ..., exit_code: _Optional[int] = ..., final: _Optional[_Union[HeartbeatRequest, _Mapping]] = ..., replayed_sha256: _Optional[str] = ...) -> None: ...
 
 class ReportOutcomeResponse(_message.Message):
     __slots__ = ("run",)

@@ -47,6 +47,11 @@ class LeaseServiceStub:
                 request_serializer=elodrome_dot_executor_dot_v1_dot_lease__service__pb2.HeartbeatRequest.SerializeToString,
                 response_deserializer=elodrome_dot_executor_dot_v1_dot_lease__service__pb2.HeartbeatResponse.FromString,
                 _registered_method=True)
+        self.ReportProvenance = channel.unary_unary(
+                '/elodrome.executor.v1.LeaseService/ReportProvenance',
+                request_serializer=elodrome_dot_executor_dot_v1_dot_lease__service__pb2.ReportProvenanceRequest.SerializeToString,
+                response_deserializer=elodrome_dot_executor_dot_v1_dot_lease__service__pb2.ReportProvenanceResponse.FromString,
+                _registered_method=True)
         self.ReportOutcome = channel.unary_unary(
                 '/elodrome.executor.v1.LeaseService/ReportOutcome',
                 request_serializer=elodrome_dot_executor_dot_v1_dot_lease__service__pb2.ReportOutcomeRequest.SerializeToString,
@@ -85,12 +90,23 @@ class LeaseServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReportProvenance(self, request, context):
+        """Tells what the worker was made of, once an attempt; a repeat replaces what was told before.
+
+        Errors:
+        * `FAILED_PRECONDITION` / `STALE_EPOCH`: the lease is lost.
+        * `INVALID_ARGUMENT`: a text is too long or there are too many packages.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReportOutcome(self, request, context):
         """Ends the job: the worker's last call before it exits. Repeating it answers the same.
 
         Errors:
         * `FAILED_PRECONDITION` / `STALE_EPOCH`: the lease is lost.
-        * `INVALID_ARGUMENT`: not an outcome a worker may report.
+        * `INVALID_ARGUMENT`: not an outcome a worker may report, or a replay without its digest.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -108,6 +124,11 @@ def add_LeaseServiceServicer_to_server(servicer, server):
                     servicer.Heartbeat,
                     request_deserializer=elodrome_dot_executor_dot_v1_dot_lease__service__pb2.HeartbeatRequest.FromString,
                     response_serializer=elodrome_dot_executor_dot_v1_dot_lease__service__pb2.HeartbeatResponse.SerializeToString,
+            ),
+            'ReportProvenance': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportProvenance,
+                    request_deserializer=elodrome_dot_executor_dot_v1_dot_lease__service__pb2.ReportProvenanceRequest.FromString,
+                    response_serializer=elodrome_dot_executor_dot_v1_dot_lease__service__pb2.ReportProvenanceResponse.SerializeToString,
             ),
             'ReportOutcome': grpc.unary_unary_rpc_method_handler(
                     servicer.ReportOutcome,
@@ -172,6 +193,33 @@ class LeaseService:
             '/elodrome.executor.v1.LeaseService/Heartbeat',
             elodrome_dot_executor_dot_v1_dot_lease__service__pb2.HeartbeatRequest.SerializeToString,
             elodrome_dot_executor_dot_v1_dot_lease__service__pb2.HeartbeatResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportProvenance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/elodrome.executor.v1.LeaseService/ReportProvenance',
+            elodrome_dot_executor_dot_v1_dot_lease__service__pb2.ReportProvenanceRequest.SerializeToString,
+            elodrome_dot_executor_dot_v1_dot_lease__service__pb2.ReportProvenanceResponse.FromString,
             options,
             channel_credentials,
             insecure,

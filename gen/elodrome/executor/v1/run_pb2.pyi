@@ -18,6 +18,7 @@ class RunType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     RUN_TYPE_EVALUATION: _ClassVar[RunType]
     RUN_TYPE_TESTING: _ClassVar[RunType]
     RUN_TYPE_EXTERNAL: _ClassVar[RunType]
+    RUN_TYPE_CERTIFICATION: _ClassVar[RunType]
 
 class RunState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -55,11 +56,25 @@ class JobOutcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     JOB_OUTCOME_FENCED: _ClassVar[JobOutcome]
     JOB_OUTCOME_REQUESTED: _ClassVar[JobOutcome]
     JOB_OUTCOME_PLATFORM: _ClassVar[JobOutcome]
+    JOB_OUTCOME_BUDGET: _ClassVar[JobOutcome]
+    JOB_OUTCOME_DIVERGED: _ClassVar[JobOutcome]
+    JOB_OUTCOME_TARGET_REACHED: _ClassVar[JobOutcome]
+    JOB_OUTCOME_PLATEAU: _ClassVar[JobOutcome]
+
+class CertificateState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CERTIFICATE_STATE_UNSPECIFIED: _ClassVar[CertificateState]
+    CERTIFICATE_STATE_NONE: _ClassVar[CertificateState]
+    CERTIFICATE_STATE_PENDING: _ClassVar[CertificateState]
+    CERTIFICATE_STATE_CERTIFIED: _ClassVar[CertificateState]
+    CERTIFICATE_STATE_REFUTED: _ClassVar[CertificateState]
+    CERTIFICATE_STATE_FAILED: _ClassVar[CertificateState]
 RUN_TYPE_UNSPECIFIED: RunType
 RUN_TYPE_TRAINING: RunType
 RUN_TYPE_EVALUATION: RunType
 RUN_TYPE_TESTING: RunType
 RUN_TYPE_EXTERNAL: RunType
+RUN_TYPE_CERTIFICATION: RunType
 RUN_STATE_UNSPECIFIED: RunState
 RUN_STATE_PENDING: RunState
 RUN_STATE_RUNNING: RunState
@@ -88,6 +103,16 @@ JOB_OUTCOME_VANISHED: JobOutcome
 JOB_OUTCOME_FENCED: JobOutcome
 JOB_OUTCOME_REQUESTED: JobOutcome
 JOB_OUTCOME_PLATFORM: JobOutcome
+JOB_OUTCOME_BUDGET: JobOutcome
+JOB_OUTCOME_DIVERGED: JobOutcome
+JOB_OUTCOME_TARGET_REACHED: JobOutcome
+JOB_OUTCOME_PLATEAU: JobOutcome
+CERTIFICATE_STATE_UNSPECIFIED: CertificateState
+CERTIFICATE_STATE_NONE: CertificateState
+CERTIFICATE_STATE_PENDING: CertificateState
+CERTIFICATE_STATE_CERTIFIED: CertificateState
+CERTIFICATE_STATE_REFUTED: CertificateState
+CERTIFICATE_STATE_FAILED: CertificateState
 
 class Progress(_message.Message):
     __slots__ = ("current_iteration", "max_iterations", "progress_percent", "elapsed_s", "estimated_remaining_s", "steps_per_s", "phase", "step")
@@ -119,8 +144,30 @@ class CheckpointRef(_message.Message):
     step: int
     def __init__(self, checkpoint_id: _Optional[str] = ..., iteration: _Optional[int] = ..., step: _Optional[int] = ...) -> None: ...
 
+class Certificate(_message.Message):
+    __slots__ = ("state", "certification_run_id", "seed", "start_checkpoint", "end_checkpoint", "expected_sha256", "replayed_sha256", "reason", "end_time")
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATION_RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    START_CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
+    END_CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_SHA256_FIELD_NUMBER: _ClassVar[int]
+    REPLAYED_SHA256_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    END_TIME_FIELD_NUMBER: _ClassVar[int]
+    state: CertificateState
+    certification_run_id: str
+    seed: int
+    start_checkpoint: CheckpointRef
+    end_checkpoint: CheckpointRef
+    expected_sha256: str
+    replayed_sha256: str
+    reason: str
+    end_time: _timestamp_pb2.Timestamp
+    def __init__(self, state: _Optional[_Union[CertificateState, str]] = ..., certification_run_id: _Optional[str] = ..., seed: _Optional[int] = ..., start_checkpoint: _Optional[_Union[CheckpointRef, _Mapping]] = ..., end_checkpoint: _Optional[_Union[CheckpointRef, _Mapping]] = ..., expected_sha256: _Optional[str] = ..., replayed_sha256: _Optional[str] = ..., reason: _Optional[str] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
 class Run(_message.Message):
-    __slots__ = ("id", "name", "type", "state", "requested_state", "owner_id", "config", "seed", "game", "map_id", "model_id", "group", "notes", "tags", "parent_run_id", "request_id", "priority", "queue_position", "attempt", "max_retries", "retry_backoff_s", "time_limit_s", "elapsed_s", "progress", "latest_metrics", "checkpoint_count", "latest_checkpoint", "is_resumed", "steps_lost", "reason", "last_error", "create_time", "update_time", "start_time", "end_time")
+    __slots__ = ("id", "name", "type", "state", "requested_state", "owner_id", "config", "seed", "game", "map_id", "model_id", "group", "notes", "tags", "parent_run_id", "request_id", "priority", "queue_position", "attempt", "max_retries", "retry_backoff_s", "time_limit_s", "elapsed_s", "progress", "latest_metrics", "checkpoint_count", "latest_checkpoint", "is_resumed", "steps_lost", "reason", "last_error", "create_time", "update_time", "start_time", "end_time", "cpu_s", "cpu_limit_s", "certificate", "warnings")
     class LatestMetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -163,6 +210,10 @@ class Run(_message.Message):
     UPDATE_TIME_FIELD_NUMBER: _ClassVar[int]
     START_TIME_FIELD_NUMBER: _ClassVar[int]
     END_TIME_FIELD_NUMBER: _ClassVar[int]
+    CPU_S_FIELD_NUMBER: _ClassVar[int]
+    CPU_LIMIT_S_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
     id: str
     name: str
     type: RunType
@@ -198,10 +249,14 @@ class Run(_message.Message):
     update_time: _timestamp_pb2.Timestamp
     start_time: _timestamp_pb2.Timestamp
     end_time: _timestamp_pb2.Timestamp
-    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., type: _Optional[_Union[RunType, str]] = ..., state: _Optional[_Union[RunState, str]] = ..., requested_state: _Optional[_Union[RunState, str]] = ..., owner_id: _Optional[str] = ..., config: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., seed: _Optional[int] = ..., game: _Optional[str] = ..., map_id: _Optional[str] = ..., model_id: _Optional[str] = ..., group: _Optional[str] = ..., notes: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ..., parent_run_id: _Optional[str] = ..., request_id: _Optional[str] = ..., priority: _Optional[int] = ..., queue_position: _Optional[int] = ..., attempt: _Optional[int] = ..., max_retries: _Optional[int] = ..., retry_backoff_s: _Optional[float] = ..., time_limit_s: _Optional[int] = ..., elapsed_s: _Optional[float] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., latest_metrics: _Optional[_Mapping[str, float]] = ..., checkpoint_count: _Optional[int] = ..., latest_checkpoint: _Optional[_Union[CheckpointRef, _Mapping]] = ..., is_resumed: _Optional[bool] = ..., steps_lost: _Optional[int] = ..., reason: _Optional[str] = ..., last_error: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    cpu_s: float
+    cpu_limit_s: int
+    certificate: Certificate
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., type: _Optional[_Union[RunType, str]] = ..., state: _Optional[_Union[RunState, str]] = ..., requested_state: _Optional[_Union[RunState, str]] = ..., owner_id: _Optional[str] = ..., config: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., seed: _Optional[int] = ..., game: _Optional[str] = ..., map_id: _Optional[str] = ..., model_id: _Optional[str] = ..., group: _Optional[str] = ..., notes: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ..., parent_run_id: _Optional[str] = ..., request_id: _Optional[str] = ..., priority: _Optional[int] = ..., queue_position: _Optional[int] = ..., attempt: _Optional[int] = ..., max_retries: _Optional[int] = ..., retry_backoff_s: _Optional[float] = ..., time_limit_s: _Optional[int] = ..., elapsed_s: _Optional[float] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., latest_metrics: _Optional[_Mapping[str, float]] = ..., checkpoint_count: _Optional[int] = ..., latest_checkpoint: _Optional[_Union[CheckpointRef, _Mapping]] = ..., is_resumed: _Optional[bool] = ..., steps_lost: _Optional[int] = ..., reason: _Optional[str] = ..., last_error: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cpu_s: _Optional[float] = ..., cpu_limit_s: _Optional[int] = ..., certificate: _Optional[_Union[Certificate, _Mapping]] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("id", "run_id", "attempt", "state", "outcome", "epoch", "exit_code", "reason", "driver_ref", "create_time", "not_before_time", "start_time", "end_time", "expire_time")
+    __slots__ = ("id", "run_id", "attempt", "state", "outcome", "epoch", "exit_code", "reason", "driver_ref", "create_time", "not_before_time", "start_time", "end_time", "expire_time", "cpu_s")
     ID_FIELD_NUMBER: _ClassVar[int]
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
@@ -216,6 +271,7 @@ class Job(_message.Message):
     START_TIME_FIELD_NUMBER: _ClassVar[int]
     END_TIME_FIELD_NUMBER: _ClassVar[int]
     EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
+    CPU_S_FIELD_NUMBER: _ClassVar[int]
     id: str
     run_id: str
     attempt: int
@@ -230,7 +286,8 @@ class Job(_message.Message):
     start_time: _timestamp_pb2.Timestamp
     end_time: _timestamp_pb2.Timestamp
     expire_time: _timestamp_pb2.Timestamp
-    def __init__(self, id: _Optional[str] = ..., run_id: _Optional[str] = ..., attempt: _Optional[int] = ..., state: _Optional[_Union[JobState, str]] = ..., outcome: _Optional[_Union[JobOutcome, str]] = ..., epoch: _Optional[int] = ..., exit_code: _Optional[int] = ..., reason: _Optional[str] = ..., driver_ref: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., not_before_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    cpu_s: float
+    def __init__(self, id: _Optional[str] = ..., run_id: _Optional[str] = ..., attempt: _Optional[int] = ..., state: _Optional[_Union[JobState, str]] = ..., outcome: _Optional[_Union[JobOutcome, str]] = ..., epoch: _Optional[int] = ..., exit_code: _Optional[int] = ..., reason: _Optional[str] = ..., driver_ref: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., not_before_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cpu_s: _Optional[float] = ...) -> None: ...
 
 class LogLine(_message.Message):
     __slots__ = ("number", "attempt", "time", "text")

@@ -24,6 +24,7 @@ _sym_db = _symbol_database.Default()
 
 from elodrome.auth.v1 import rule_pb2 as elodrome_dot_auth_dot_v1_dot_rule__pb2
 from elodrome.executor.v1 import metric_pb2 as elodrome_dot_executor_dot_v1_dot_metric__pb2
+from elodrome.executor.v1 import provenance_pb2 as elodrome_dot_executor_dot_v1_dot_provenance__pb2
 from elodrome.executor.v1 import run_pb2 as elodrome_dot_executor_dot_v1_dot_run__pb2
 from elodrome.rest.v1 import rest_pb2 as elodrome_dot_rest_dot_v1_dot_rest__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
@@ -31,7 +32,7 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&elodrome/executor/v1/run_service.proto\x12\x14\x65lodrome.executor.v1\x1a\x1b\x65lodrome/auth/v1/rule.proto\x1a!elodrome/executor/v1/metric.proto\x1a\x1e\x65lodrome/executor/v1/run.proto\x1a\x1b\x65lodrome/rest/v1/rest.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa3\x03\n\x10\x43reateRunRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12+\n\x04type\x18\x03 \x01(\x0e\x32\x1d.elodrome.executor.v1.RunType\x12\'\n\x06\x63onfig\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x13\n\x0b\x63onfig_json\x18\x05 \x01(\t\x12\x11\n\x04seed\x18\x06 \x01(\x03H\x00\x88\x01\x01\x12\x10\n\x08model_id\x18\x07 \x01(\t\x12\x0e\n\x06map_id\x18\x08 \x01(\t\x12\r\n\x05group\x18\t \x01(\t\x12\r\n\x05notes\x18\n \x01(\t\x12\x0c\n\x04tags\x18\x0b \x03(\t\x12\x10\n\x08priority\x18\x0c \x01(\x05\x12\x18\n\x0bmax_retries\x18\r \x01(\x05H\x01\x88\x01\x01\x12\x1c\n\x0fretry_backoff_s\x18\x0e \x01(\x01H\x02\x88\x01\x01\x12\x19\n\x0ctime_limit_s\x18\x0f \x01(\x03H\x03\x88\x01\x01\x42\x07\n\x05_seedB\x0e\n\x0c_max_retriesB\x12\n\x10_retry_backoff_sB\x0f\n\r_time_limit_s\"\x1b\n\rGetRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\xfa\x02\n\x0fListRunsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12.\n\x06states\x18\x03 \x03(\x0e\x32\x1e.elodrome.executor.v1.RunState\x12+\n\x04type\x18\x04 \x01(\x0e\x32\x1d.elodrome.executor.v1.RunType\x12\x0c\n\x04tags\x18\x05 \x03(\t\x12\r\n\x05group\x18\x06 \x01(\t\x12\x0c\n\x04name\x18\x07 \x01(\t\x12\x10\n\x08model_id\x18\x08 \x01(\t\x12\x10\n\x08owner_id\x18\t \x01(\t\x12\x0c\n\x04game\x18\n \x01(\t\x12\x0e\n\x06map_id\x18\x0b \x01(\t\x12\x30\n\x0c\x63reated_from\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0e\x63reated_before\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08order_by\x18\x0e \x01(\t\"d\n\x10ListRunsResponse\x12(\n\x05items\x18\x01 \x03(\x0b\x32\x19.elodrome.executor.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\r\n\x05total\x18\x03 \x01(\x05\"\xf0\x01\n\x10UpdateRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\x04name\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x12\n\x05notes\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x12\n\x05group\x18\x04 \x01(\tH\x02\x88\x01\x01\x12+\n\x04tags\x18\x05 \x01(\x0b\x32\x1d.elodrome.executor.v1.TagList\x12\x15\n\x08priority\x18\x06 \x01(\x05H\x03\x88\x01\x01\x12\'\n\x06\x63onfig\x18\x07 \x01(\x0b\x32\x17.google.protobuf.StructB\x07\n\x05_nameB\x08\n\x06_notesB\x08\n\x06_groupB\x0b\n\t_priority\"\x18\n\x07TagList\x12\r\n\x05items\x18\x01 \x03(\t\"\x1e\n\x10\x44\x65leteRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x13\n\x11\x44\x65leteRunResponse\"\x1c\n\x0eStopRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x1e\n\x10\x43\x61ncelRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x1d\n\x0fPauseRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x1e\n\x10ResumeRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x87\x01\n\x0f\x43loneRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12*\n\toverrides\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x11\n\x04seed\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x12\n\nrequest_id\x18\x05 \x01(\tB\x07\n\x05_seed\"\x1d\n\x0fRetryRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\\\n\x10\x46inishRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12-\n\x05state\x18\x02 \x01(\x0e\x32\x1e.elodrome.executor.v1.RunState\x12\r\n\x05\x65rror\x18\x03 \x01(\t\"/\n\x0f\x44iffRunsRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08other_id\x18\x02 \x01(\t\"O\n\x10\x44iffRunsResponse\x12;\n\x0b\x64ifferences\x18\x01 \x03(\x0b\x32&.elodrome.executor.v1.ConfigDifference\"l\n\x10\x43onfigDifference\x12\x0b\n\x03key\x18\x01 \x01(\t\x12$\n\x04left\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value\x12%\n\x05right\x18\x03 \x01(\x0b\x32\x16.google.protobuf.Value\"\x18\n\x16GetConfigSchemaRequest\"B\n\x17GetConfigSchemaResponse\x12\'\n\x06schema\x18\x01 \x01(\x0b\x32\x17.google.protobuf.Struct\"-\n\x0fWatchRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\"\xb6\x02\n\x10WatchRunResponse\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\x36\n\x07metrics\x18\x02 \x01(\x0b\x32#.elodrome.executor.v1.MetricsUpdateH\x00\x12\x32\n\x05state\x18\x03 \x01(\x0b\x32!.elodrome.executor.v1.StateUpdateH\x00\x12\x32\n\x08progress\x18\x04 \x01(\x0b\x32\x1e.elodrome.executor.v1.ProgressH\x00\x12\x39\n\ncheckpoint\x18\x05 \x01(\x0b\x32#.elodrome.executor.v1.CheckpointRefH\x00\x12-\n\x04\x64one\x18\x06 \x01(\x0b\x32\x1d.elodrome.executor.v1.RunDoneH\x00\x42\x08\n\x06update\"\xbb\x01\n\rMetricsUpdate\x12\x0c\n\x04step\x18\x01 \x01(\x03\x12?\n\x06values\x18\x02 \x03(\x0b\x32/.elodrome.executor.v1.MetricsUpdate.ValuesEntry\x12,\n\x06series\x18\x03 \x03(\x0b\x32\x1c.elodrome.executor.v1.Series\x1a-\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xed\x01\n\x0bStateUpdate\x12-\n\x05state\x18\x01 \x01(\x0e\x32\x1e.elodrome.executor.v1.RunState\x12<\n\x0frequested_state\x18\x02 \x01(\x0e\x32\x1e.elodrome.executor.v1.RunStateH\x00\x88\x01\x01\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x12\n\nlast_error\x18\x05 \x01(\t\x12(\n\x04time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x12\n\x10_requested_state\"\\\n\x07RunDone\x12-\n\x05state\x18\x01 \x01(\x0e\x32\x1e.elodrome.executor.v1.RunState\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x12\n\nlast_error\x18\x03 \x01(\t\"H\n\x0fListJobsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06run_id\x18\x03 \x01(\t\"d\n\x10ListJobsResponse\x12(\n\x05items\x18\x01 \x03(\x0b\x32\x19.elodrome.executor.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\r\n\x05total\x18\x03 \x01(\x05\x32\x83\x12\n\nRunService\x12\x9a\x01\n\tCreateRun\x12&.elodrome.executor.v1.CreateRunRequest\x1a\x19.elodrome.executor.v1.Run\"J\xf2\xd4\x18\x08\n\x04\x02\x03\x04\x08\x10\x02\xf8\xd4\x18\xc9\x01\x82\xd3\xe4\x93\x02\x33\"\x0c/api/v1/runs:\x01*Z \"\x1b/api/v1/training-runs/start:\x01*\x12\x8e\x01\n\x06GetRun\x12#.elodrome.executor.v1.GetRunRequest\x1a\x19.elodrome.executor.v1.Run\"D\xf2\xd4\x18\t\n\x05\x02\x03\x04\x05\x08\x10\x01\x82\xd3\xe4\x93\x02\x31\x12\x11/api/v1/runs/{id}Z\x1c\x12\x1a/api/v1/training-runs/{id}\x12\x95\x01\n\x08ListRuns\x12%.elodrome.executor.v1.ListRunsRequest\x1a&.elodrome.executor.v1.ListRunsResponse\":\xf2\xd4\x18\t\n\x05\x02\x03\x04\x05\x08\x10\x01\x82\xd3\xe4\x93\x02\'\x12\x0c/api/v1/runsZ\x17\x12\x15/api/v1/training-runs\x12\x90\x01\n\tUpdateRun\x12&.elodrome.executor.v1.UpdateRunRequest\x1a\x19.elodrome.executor.v1.Run\"@\xf2\xd4\x18\x08\n\x04\x02\x03\x04\x08\x10\x02\x82\xd3\xe4\x93\x02.2\x11/api/v1/runs/{id}:\x01*Z\x16\x1a\x11/api/v1/runs/{id}:\x01*\x12\x83\x01\n\tDeleteRun\x12&.elodrome.executor.v1.DeleteRunRequest\x1a\'.elodrome.executor.v1.DeleteRunResponse\"%\xf2\xd4\x18\x08\n\x04\x02\x03\x04\x08\x10\x02\x82\xd3\xe4\x93\x02\x13*\x11/api/v1/runs/{id}\x12\x9f\x01\n\x07StopRun\x12$.elodrome.executor.v1.StopRunRequest\x1a\x19.elodrome.executor.v1.Run\"S\xf2\xd4\x18\x08\n\x04\x02\x03\x04\x08\x10\x02\x82\xd3\xe4\x93\x02\x41\"\x16/api/v1/runs/{id}/stop:\x01*Z$\"\x1f/api/v1/training-runs/{id}/stop:\x01*\x12\x7f\n\tCancelRun\x12&.elodrome.executor.v1.CancelRunRequest\x1a\x19.elodrome.executor.v1.Run\"/\xf2\xd4\x18\x08\n\x04\x02\x03\x04\x08\x10\x02\x82\xd3\xe4\x93\x02\x1d\"\x18/api/v1/runs/{id}/cancel:\x01*\x12|\n\x08PauseRun\x12%.elodrome.executor.v1.PauseRunRequest\x1a\x19.elodrome.executor.v1.Run\".\xf2\xd4\x18\x08\n\x04\x02\x03\x04\x08\x10\x02\x82\xd3\xe4\x93\x02\x1c\"\x17/api/v1/runs/{id}/pause:\x01*\x12\x7f\n\tResumeRun\x12&.elodrome.executor.v1.ResumeRunRequest\x1a\x19.elodrome.executor.v1.Run\"/\xf2\xd4\x18\x08\n\x04\x02\x03\x04\x08\x10\x02\x82\xd3\xe4\x93\x02\x1d\"\x18/api/v1/runs/{id}/resume:\x01*\x12\x81\x01\n\x08\x43loneRun\x12%.elodrome.executor.v1.CloneRunRequest\x1a\x19.elodrome.executor.v1.Run\"3\xf2\xd4\x18\x08\n\x04\x02\x03\x04\x08\x10\x02\xf8\xd4\x18\xc9\x01\x82\xd3\xe4\x93\x02\x1c\"\x17/api/v1/runs/{id}/clone:\x01*\x12|\n\x08RetryRun\x12%.elodrome.executor.v1.RetryRunRequest\x1a\x19.elodrome.executor.v1.Run\".\xf2\xd4\x18\x08\n\x04\x02\x03\x04\x08\x10\x02\x82\xd3\xe4\x93\x02\x1c\"\x17/api/v1/runs/{id}/retry:\x01*\x12\x7f\n\tFinishRun\x12&.elodrome.executor.v1.FinishRunRequest\x1a\x19.elodrome.executor.v1.Run\"/\xf2\xd4\x18\x08\n\x04\x02\x03\x04\x08\x10\x02\x82\xd3\xe4\x93\x02\x1d\"\x18/api/v1/runs/{id}/finish:\x01*\x12\x91\x01\n\x08\x44iffRuns\x12%.elodrome.executor.v1.DiffRunsRequest\x1a&.elodrome.executor.v1.DiffRunsResponse\"6\xf2\xd4\x18\t\n\x05\x02\x03\x04\x05\x08\x10\x01\x82\xd3\xe4\x93\x02#\x12!/api/v1/runs/{id}/diff/{other_id}\x12\x9e\x01\n\x0fGetConfigSchema\x12,.elodrome.executor.v1.GetConfigSchemaRequest\x1a-.elodrome.executor.v1.GetConfigSchemaResponse\".\xf2\xd4\x18\t\n\x05\x02\x03\x04\x05\x08\x10\x01\x82\xd3\xe4\x93\x02\x1b\x12\x19/api/v1/run-config-schema\x12\xae\x01\n\x08WatchRun\x12%.elodrome.executor.v1.WatchRunRequest\x1a&.elodrome.executor.v1.WatchRunResponse\"Q\xf2\xd4\x18\t\n\x05\x02\x03\x04\x05\x08\x10\x01\x82\xd3\xe4\x93\x02>\x12\x17/api/v1/runs/{id}/watchZ#\x12!/api/v1/stream/training-runs/{id}0\x01\x12\x8a\x01\n\x08ListJobs\x12%.elodrome.executor.v1.ListJobsRequest\x1a&.elodrome.executor.v1.ListJobsResponse\"/\xf2\xd4\x18\t\n\x05\x02\x03\x04\x05\x08\x10\x01\x82\xd3\xe4\x93\x02\x1c\x12\x1a/api/v1/runs/{run_id}/jobsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&elodrome/executor/v1/run_service.proto\x12\x14\x65lodrome.executor.v1\x1a\x1b\x65lodrome/auth/v1/rule.proto\x1a!elodrome/executor/v1/metric.proto\x1a%elodrome/executor/v1/provenance.proto\x1a\x1e\x65lodrome/executor/v1/run.proto\x1a\x1b\x65lodrome/rest/v1/rest.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb8\x03\n\x10\x43reateRunRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12+\n\x04type\x18\x03 \x01(\x0e\x32\x1d.elodrome.executor.v1.RunType\x12\'\n\x06\x63onfig\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x13\n\x0b\x63onfig_json\x18\x05 \x01(\t\x12\x11\n\x04seed\x18\x06 \x01(\x03H\x00\x88\x01\x01\x12\x10\n\x08model_id\x18\x07 \x01(\t\x12\x0e\n\x06map_id\x18\x08 \x01(\t\x12\r\n\x05group\x18\t \x01(\t\x12\r\n\x05notes\x18\n \x01(\t\x12\x0c\n\x04tags\x18\x0b \x03(\t\x12\x10\n\x08priority\x18\x0c \x01(\x05\x12\x18\n\x0bmax_retries\x18\r \x01(\x05H\x01\x88\x01\x01\x12\x1c\n\x0fretry_backoff_s\x18\x0e \x01(\x01H\x02\x88\x01\x01\x12\x19\n\x0ctime_limit_s\x18\x0f \x01(\x03H\x03\x88\x01\x01\x12\x13\n\x0b\x63pu_limit_s\x18\x10 \x01(\x03\x42\x07\n\x05_seedB\x0e\n\x0c_max_retriesB\x12\n\x10_retry_backoff_sB\x0f\n\r_time_limit_s\"\x1b\n\rGetRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\xfa\x02\n\x0fListRunsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12.\n\x06states\x18\x03 \x03(\x0e\x32\x1e.elodrome.executor.v1.RunState\x12+\n\x04type\x18\x04 \x01(\x0e\x32\x1d.elodrome.executor.v1.RunType\x12\x0c\n\x04tags\x18\x05 \x03(\t\x12\r\n\x05group\x18\x06 \x01(\t\x12\x0c\n\x04name\x18\x07 \x01(\t\x12\x10\n\x08model_id\x18\x08 \x01(\t\x12\x10\n\x08owner_id\x18\t \x01(\t\x12\x0c\n\x04game\x18\n \x01(\t\x12\x0e\n\x06map_id\x18\x0b \x01(\t\x12\x30\n\x0c\x63reated_from\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0e\x63reated_before\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08order_by\x18\x0e \x01(\t\"d\n\x10ListRunsResponse\x12(\n\x05items\x18\x01 \x03(\x0b\x32\x19.elodrome.executor.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\r\n\x05total\x18\x03 \x01(\x05\"\xf0\x01\n\x10UpdateRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\x04name\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x12\n\x05notes\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x12\n\x05group\x18\x04 \x01(\tH\x02\x88\x01\x01\x12+\n\x04tags\x18\x05 \x01(\x0b\x32\x1d.elodrome.executor.v1.TagList\x12\x15\n\x08priority\x18\x06 \x01(\x05H\x03\x88\x01\x01\x12\'\n\x06\x63onfig\x18\x07 \x01(\x0b\x32\x17.google.protobuf.StructB\x07\n\x05_nameB\x08\n\x06_notesB\x08\n\x06_groupB\x0b\n\t_priority\"\x18\n\x07TagList\x12\r\n\x05items\x18\x01 \x03(\t\"\x1e\n\x10\x44\x65leteRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x13\n\x11\x44\x65leteRunResponse\"\x1c\n\x0eStopRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x1e\n\x10\x43\x61ncelRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x1d\n\x0fPauseRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x1e\n\x10ResumeRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x87\x01\n\x0f\x43loneRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12*\n\toverrides\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x11\n\x04seed\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x12\n\nrequest_id\x18\x05 \x01(\tB\x07\n\x05_seed\"\x1d\n\x0fRetryRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\";\n\x11\x43\x65rtifyRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\x04seed\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\x07\n\x05_seed\"\\\n\x10\x46inishRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12-\n\x05state\x18\x02 \x01(\x0e\x32\x1e.elodrome.executor.v1.RunState\x12\r\n\x05\x65rror\x18\x03 \x01(\t\"/\n\x0f\x44iffRunsRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08other_id\x18\x02 \x01(\t\"O\n\x10\x44iffRunsResponse\x12;\n\x0b\x64ifferences\x18\x01 \x03(\x0b\x32&.elodrome.executor.v1.ConfigDifference\"l\n\x10\x43onfigDifference\x12\x0b\n\x03key\x18\x01 \x01(\t\x12$\n\x04left\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value\x12%\n\x05right\x18\x03 \x01(\x0b\x32\x16.google.protobuf.Value\"\x18\n\x16GetConfigSchemaRequest\"B\n\x17GetConfigSchemaResponse\x12\'\n\x06schema\x18\x01 \x01(\x0b\x32\x17.google.protobuf.Struct\"-\n\x0fWatchRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\"\xb6\x02\n\x10WatchRunResponse\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\x36\n\x07metrics\x18\x02 \x01(\x0b\x32#.elodrome.executor.v1.MetricsUpdateH\x00\x12\x32\n\x05state\x18\x03 \x01(\x0b\x32!.elodrome.executor.v1.StateUpdateH\x00\x12\x32\n\x08progress\x18\x04 \x01(\x0b\x32\x1e.elodrome.executor.v1.ProgressH\x00\x12\x39\n\ncheckpoint\x18\x05 \x01(\x0b\x32#.elodrome.executor.v1.CheckpointRefH\x00\x12-\n\x04\x64one\x18\x06 \x01(\x0b\x32\x1d.elodrome.executor.v1.RunDoneH\x00\x42\x08\n\x06update\"\xbb\x01\n\rMetricsUpdate\x12\x0c\n\x04step\x18\x01 \x01(\x03\x12?\n\x06values\x18\x02 \x03(\x0b\x32/.elodrome.executor.v1.MetricsUpdate.ValuesEntry\x12,\n\x06series\x18\x03 \x03(\x0b\x32\x1c.elodrome.executor.v1.Series\x1a-\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xed\x01\n\x0bStateUpdate\x12-\n\x05state\x18\x01 \x01(\x0e\x32\x1e.elodrome.executor.v1.RunState\x12<\n\x0frequested_state\x18\x02 \x01(\x0e\x32\x1e.elodrome.executor.v1.RunStateH\x00\x88\x01\x01\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x12\n\nlast_error\x18\x05 \x01(\t\x12(\n\x04time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x12\n\x10_requested_state\"\\\n\x07RunDone\x12-\n\x05state\x18\x01 \x01(\x0e\x32\x1e.elodrome.executor.v1.RunState\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x12\n\nlast_error\x18\x03 \x01(\t\"7\n\x14GetProvenanceRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\"H\n\x0fListJobsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06run_id\x18\x03 \x01(\t\"d\n\x10ListJobsResponse\x12(\n\x05items\x18\x01 \x03(\x0b\x32\x19.elodrome.executor.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\r\n\x05total\x18\x03 \x01(\x05\x32\x9f\x14\n\nRunService\x12\x9a\x01\n\tCreateRun\x12&.elodrome.executor.v1.CreateRunRequest\x1a\x19.elodrome.executor.v1.Run\"J\xf2\xd4\x18\x08\n\x04\x02\x03\x04\x08\x10\x02\xf8\xd4\x18\xc9\x01\x82\xd3\xe4\x93\x02\x33\"\x0c/api/v1/runs:\x01*Z \"\x1b/api/v1/training-runs/start:\x01*\x12\x8e\x01\n\x06GetRun\x12#.elodrome.executor.v1.GetRunRequest\x1a\x19.elodrome.executor.v1.Run\"D\xf2\xd4\x18\t\n\x05\x02\x03\x04\x05\x08\x10\x01\x82\xd3\xe4\x93\x02\x31\x12\x11/api/v1/runs/{id}Z\x1c\x12\x1a/api/v1/training-runs/{id}\x12\x95\x01\n\x08ListRuns\x12%.elodrome.executor.v1.ListRunsRequest\x1a&.elodrome.executor.v1.ListRunsResponse\":\xf2\xd4\x18\t\n\x05\x02\x03\x04\x05\x08\x10\x01\x82\xd3\xe4\x93\x02\'\x12\x0c/api/v1/runsZ\x17\x12\x15/api/v1/training-runs\x12\x90\x01\n\tUpdateRun\x12&.elodrome.executor.v1.UpdateRunRequest\x1a\x19.elodrome.executor.v1.Run\"@\xf2\xd4\x18\x08\n\x04\x02\x03\x04\x08\x10\x02\x82\xd3\xe4\x93\x02.2\x11/api/v1/runs/{id}:\x01*Z\x16\x1a\x11/api/v1/runs/{id}:\x01*\x12\x83\x01\n\tDeleteRun\x12&.elodrome.executor.v1.DeleteRunRequest\x1a\'.elodrome.executor.v1.DeleteRunResponse\"%\xf2\xd4\x18\x08\n\x04\x02\x03\x04\x08\x10\x02\x82\xd3\xe4\x93\x02\x13*\x11/api/v1/runs/{id}\x12\x9f\x01\n\x07StopRun\x12$.elodrome.executor.v1.StopRunRequest\x1a\x19.elodrome.executor.v1.Run\"S\xf2\xd4\x18\x08\n\x04\x02\x03\x04\x08\x10\x02\x82\xd3\xe4\x93\x02\x41\"\x16/api/v1/runs/{id}/stop:\x01*Z$\"\x1f/api/v1/training-runs/{id}/stop:\x01*\x12\x7f\n\tCancelRun\x12&.elodrome.executor.v1.CancelRunRequest\x1a\x19.elodrome.executor.v1.Run\"/\xf2\xd4\x18\x08\n\x04\x02\x03\x04\x08\x10\x02\x82\xd3\xe4\x93\x02\x1d\"\x18/api/v1/runs/{id}/cancel:\x01*\x12|\n\x08PauseRun\x12%.elodrome.executor.v1.PauseRunRequest\x1a\x19.elodrome.executor.v1.Run\".\xf2\xd4\x18\x08\n\x04\x02\x03\x04\x08\x10\x02\x82\xd3\xe4\x93\x02\x1c\"\x17/api/v1/runs/{id}/pause:\x01*\x12\x7f\n\tResumeRun\x12&.elodrome.executor.v1.ResumeRunRequest\x1a\x19.elodrome.executor.v1.Run\"/\xf2\xd4\x18\x08\n\x04\x02\x03\x04\x08\x10\x02\x82\xd3\xe4\x93\x02\x1d\"\x18/api/v1/runs/{id}/resume:\x01*\x12\x81\x01\n\x08\x43loneRun\x12%.elodrome.executor.v1.CloneRunRequest\x1a\x19.elodrome.executor.v1.Run\"3\xf2\xd4\x18\x08\n\x04\x02\x03\x04\x08\x10\x02\xf8\xd4\x18\xc9\x01\x82\xd3\xe4\x93\x02\x1c\"\x17/api/v1/runs/{id}/clone:\x01*\x12|\n\x08RetryRun\x12%.elodrome.executor.v1.RetryRunRequest\x1a\x19.elodrome.executor.v1.Run\".\xf2\xd4\x18\x08\n\x04\x02\x03\x04\x08\x10\x02\x82\xd3\xe4\x93\x02\x1c\"\x17/api/v1/runs/{id}/retry:\x01*\x12\x82\x01\n\nCertifyRun\x12\'.elodrome.executor.v1.CertifyRunRequest\x1a\x19.elodrome.executor.v1.Run\"0\xf2\xd4\x18\x08\n\x04\x02\x03\x04\x08\x10\x02\x82\xd3\xe4\x93\x02\x1e\"\x19/api/v1/runs/{id}/certify:\x01*\x12\x7f\n\tFinishRun\x12&.elodrome.executor.v1.FinishRunRequest\x1a\x19.elodrome.executor.v1.Run\"/\xf2\xd4\x18\x08\n\x04\x02\x03\x04\x08\x10\x02\x82\xd3\xe4\x93\x02\x1d\"\x18/api/v1/runs/{id}/finish:\x01*\x12\x91\x01\n\x08\x44iffRuns\x12%.elodrome.executor.v1.DiffRunsRequest\x1a&.elodrome.executor.v1.DiffRunsResponse\"6\xf2\xd4\x18\t\n\x05\x02\x03\x04\x05\x08\x10\x01\x82\xd3\xe4\x93\x02#\x12!/api/v1/runs/{id}/diff/{other_id}\x12\x9e\x01\n\x0fGetConfigSchema\x12,.elodrome.executor.v1.GetConfigSchemaRequest\x1a-.elodrome.executor.v1.GetConfigSchemaResponse\".\xf2\xd4\x18\t\n\x05\x02\x03\x04\x05\x08\x10\x01\x82\xd3\xe4\x93\x02\x1b\x12\x19/api/v1/run-config-schema\x12\xae\x01\n\x08WatchRun\x12%.elodrome.executor.v1.WatchRunRequest\x1a&.elodrome.executor.v1.WatchRunResponse\"Q\xf2\xd4\x18\t\n\x05\x02\x03\x04\x05\x08\x10\x01\x82\xd3\xe4\x93\x02>\x12\x17/api/v1/runs/{id}/watchZ#\x12!/api/v1/stream/training-runs/{id}0\x01\x12\x94\x01\n\rGetProvenance\x12*.elodrome.executor.v1.GetProvenanceRequest\x1a .elodrome.executor.v1.Provenance\"5\xf2\xd4\x18\t\n\x05\x02\x03\x04\x05\x08\x10\x01\x82\xd3\xe4\x93\x02\"\x12 /api/v1/runs/{run_id}/provenance\x12\x8a\x01\n\x08ListJobs\x12%.elodrome.executor.v1.ListJobsRequest\x1a&.elodrome.executor.v1.ListJobsResponse\"/\xf2\xd4\x18\t\n\x05\x02\x03\x04\x05\x08\x10\x01\x82\xd3\xe4\x93\x02\x1c\x12\x1a/api/v1/runs/{run_id}/jobsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -62,6 +63,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RUNSERVICE'].methods_by_name['CloneRun']._serialized_options = b'\362\324\030\010\n\004\002\003\004\010\020\002\370\324\030\311\001\202\323\344\223\002\034\"\027/api/v1/runs/{id}/clone:\001*'
   _globals['_RUNSERVICE'].methods_by_name['RetryRun']._loaded_options = None
   _globals['_RUNSERVICE'].methods_by_name['RetryRun']._serialized_options = b'\362\324\030\010\n\004\002\003\004\010\020\002\202\323\344\223\002\034\"\027/api/v1/runs/{id}/retry:\001*'
+  _globals['_RUNSERVICE'].methods_by_name['CertifyRun']._loaded_options = None
+  _globals['_RUNSERVICE'].methods_by_name['CertifyRun']._serialized_options = b'\362\324\030\010\n\004\002\003\004\010\020\002\202\323\344\223\002\036\"\031/api/v1/runs/{id}/certify:\001*'
   _globals['_RUNSERVICE'].methods_by_name['FinishRun']._loaded_options = None
   _globals['_RUNSERVICE'].methods_by_name['FinishRun']._serialized_options = b'\362\324\030\010\n\004\002\003\004\010\020\002\202\323\344\223\002\035\"\030/api/v1/runs/{id}/finish:\001*'
   _globals['_RUNSERVICE'].methods_by_name['DiffRuns']._loaded_options = None
@@ -70,64 +73,70 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RUNSERVICE'].methods_by_name['GetConfigSchema']._serialized_options = b'\362\324\030\t\n\005\002\003\004\005\010\020\001\202\323\344\223\002\033\022\031/api/v1/run-config-schema'
   _globals['_RUNSERVICE'].methods_by_name['WatchRun']._loaded_options = None
   _globals['_RUNSERVICE'].methods_by_name['WatchRun']._serialized_options = b'\362\324\030\t\n\005\002\003\004\005\010\020\001\202\323\344\223\002>\022\027/api/v1/runs/{id}/watchZ#\022!/api/v1/stream/training-runs/{id}'
+  _globals['_RUNSERVICE'].methods_by_name['GetProvenance']._loaded_options = None
+  _globals['_RUNSERVICE'].methods_by_name['GetProvenance']._serialized_options = b'\362\324\030\t\n\005\002\003\004\005\010\020\001\202\323\344\223\002\"\022 /api/v1/runs/{run_id}/provenance'
   _globals['_RUNSERVICE'].methods_by_name['ListJobs']._loaded_options = None
   _globals['_RUNSERVICE'].methods_by_name['ListJobs']._serialized_options = b'\362\324\030\t\n\005\002\003\004\005\010\020\001\202\323\344\223\002\034\022\032/api/v1/runs/{run_id}/jobs'
-  _globals['_CREATERUNREQUEST']._serialized_start=283
-  _globals['_CREATERUNREQUEST']._serialized_end=702
-  _globals['_GETRUNREQUEST']._serialized_start=704
-  _globals['_GETRUNREQUEST']._serialized_end=731
-  _globals['_LISTRUNSREQUEST']._serialized_start=734
-  _globals['_LISTRUNSREQUEST']._serialized_end=1112
-  _globals['_LISTRUNSRESPONSE']._serialized_start=1114
-  _globals['_LISTRUNSRESPONSE']._serialized_end=1214
-  _globals['_UPDATERUNREQUEST']._serialized_start=1217
-  _globals['_UPDATERUNREQUEST']._serialized_end=1457
-  _globals['_TAGLIST']._serialized_start=1459
-  _globals['_TAGLIST']._serialized_end=1483
-  _globals['_DELETERUNREQUEST']._serialized_start=1485
-  _globals['_DELETERUNREQUEST']._serialized_end=1515
-  _globals['_DELETERUNRESPONSE']._serialized_start=1517
-  _globals['_DELETERUNRESPONSE']._serialized_end=1536
-  _globals['_STOPRUNREQUEST']._serialized_start=1538
-  _globals['_STOPRUNREQUEST']._serialized_end=1566
-  _globals['_CANCELRUNREQUEST']._serialized_start=1568
-  _globals['_CANCELRUNREQUEST']._serialized_end=1598
-  _globals['_PAUSERUNREQUEST']._serialized_start=1600
-  _globals['_PAUSERUNREQUEST']._serialized_end=1629
-  _globals['_RESUMERUNREQUEST']._serialized_start=1631
-  _globals['_RESUMERUNREQUEST']._serialized_end=1661
-  _globals['_CLONERUNREQUEST']._serialized_start=1664
-  _globals['_CLONERUNREQUEST']._serialized_end=1799
-  _globals['_RETRYRUNREQUEST']._serialized_start=1801
-  _globals['_RETRYRUNREQUEST']._serialized_end=1830
-  _globals['_FINISHRUNREQUEST']._serialized_start=1832
-  _globals['_FINISHRUNREQUEST']._serialized_end=1924
-  _globals['_DIFFRUNSREQUEST']._serialized_start=1926
-  _globals['_DIFFRUNSREQUEST']._serialized_end=1973
-  _globals['_DIFFRUNSRESPONSE']._serialized_start=1975
-  _globals['_DIFFRUNSRESPONSE']._serialized_end=2054
-  _globals['_CONFIGDIFFERENCE']._serialized_start=2056
-  _globals['_CONFIGDIFFERENCE']._serialized_end=2164
-  _globals['_GETCONFIGSCHEMAREQUEST']._serialized_start=2166
-  _globals['_GETCONFIGSCHEMAREQUEST']._serialized_end=2190
-  _globals['_GETCONFIGSCHEMARESPONSE']._serialized_start=2192
-  _globals['_GETCONFIGSCHEMARESPONSE']._serialized_end=2258
-  _globals['_WATCHRUNREQUEST']._serialized_start=2260
-  _globals['_WATCHRUNREQUEST']._serialized_end=2305
-  _globals['_WATCHRUNRESPONSE']._serialized_start=2308
-  _globals['_WATCHRUNRESPONSE']._serialized_end=2618
-  _globals['_METRICSUPDATE']._serialized_start=2621
-  _globals['_METRICSUPDATE']._serialized_end=2808
-  _globals['_METRICSUPDATE_VALUESENTRY']._serialized_start=2763
-  _globals['_METRICSUPDATE_VALUESENTRY']._serialized_end=2808
-  _globals['_STATEUPDATE']._serialized_start=2811
-  _globals['_STATEUPDATE']._serialized_end=3048
-  _globals['_RUNDONE']._serialized_start=3050
-  _globals['_RUNDONE']._serialized_end=3142
-  _globals['_LISTJOBSREQUEST']._serialized_start=3144
-  _globals['_LISTJOBSREQUEST']._serialized_end=3216
-  _globals['_LISTJOBSRESPONSE']._serialized_start=3218
-  _globals['_LISTJOBSRESPONSE']._serialized_end=3318
-  _globals['_RUNSERVICE']._serialized_start=3321
-  _globals['_RUNSERVICE']._serialized_end=5628
+  _globals['_CREATERUNREQUEST']._serialized_start=322
+  _globals['_CREATERUNREQUEST']._serialized_end=762
+  _globals['_GETRUNREQUEST']._serialized_start=764
+  _globals['_GETRUNREQUEST']._serialized_end=791
+  _globals['_LISTRUNSREQUEST']._serialized_start=794
+  _globals['_LISTRUNSREQUEST']._serialized_end=1172
+  _globals['_LISTRUNSRESPONSE']._serialized_start=1174
+  _globals['_LISTRUNSRESPONSE']._serialized_end=1274
+  _globals['_UPDATERUNREQUEST']._serialized_start=1277
+  _globals['_UPDATERUNREQUEST']._serialized_end=1517
+  _globals['_TAGLIST']._serialized_start=1519
+  _globals['_TAGLIST']._serialized_end=1543
+  _globals['_DELETERUNREQUEST']._serialized_start=1545
+  _globals['_DELETERUNREQUEST']._serialized_end=1575
+  _globals['_DELETERUNRESPONSE']._serialized_start=1577
+  _globals['_DELETERUNRESPONSE']._serialized_end=1596
+  _globals['_STOPRUNREQUEST']._serialized_start=1598
+  _globals['_STOPRUNREQUEST']._serialized_end=1626
+  _globals['_CANCELRUNREQUEST']._serialized_start=1628
+  _globals['_CANCELRUNREQUEST']._serialized_end=1658
+  _globals['_PAUSERUNREQUEST']._serialized_start=1660
+  _globals['_PAUSERUNREQUEST']._serialized_end=1689
+  _globals['_RESUMERUNREQUEST']._serialized_start=1691
+  _globals['_RESUMERUNREQUEST']._serialized_end=1721
+  _globals['_CLONERUNREQUEST']._serialized_start=1724
+  _globals['_CLONERUNREQUEST']._serialized_end=1859
+  _globals['_RETRYRUNREQUEST']._serialized_start=1861
+  _globals['_RETRYRUNREQUEST']._serialized_end=1890
+  _globals['_CERTIFYRUNREQUEST']._serialized_start=1892
+  _globals['_CERTIFYRUNREQUEST']._serialized_end=1951
+  _globals['_FINISHRUNREQUEST']._serialized_start=1953
+  _globals['_FINISHRUNREQUEST']._serialized_end=2045
+  _globals['_DIFFRUNSREQUEST']._serialized_start=2047
+  _globals['_DIFFRUNSREQUEST']._serialized_end=2094
+  _globals['_DIFFRUNSRESPONSE']._serialized_start=2096
+  _globals['_DIFFRUNSRESPONSE']._serialized_end=2175
+  _globals['_CONFIGDIFFERENCE']._serialized_start=2177
+  _globals['_CONFIGDIFFERENCE']._serialized_end=2285
+  _globals['_GETCONFIGSCHEMAREQUEST']._serialized_start=2287
+  _globals['_GETCONFIGSCHEMAREQUEST']._serialized_end=2311
+  _globals['_GETCONFIGSCHEMARESPONSE']._serialized_start=2313
+  _globals['_GETCONFIGSCHEMARESPONSE']._serialized_end=2379
+  _globals['_WATCHRUNREQUEST']._serialized_start=2381
+  _globals['_WATCHRUNREQUEST']._serialized_end=2426
+  _globals['_WATCHRUNRESPONSE']._serialized_start=2429
+  _globals['_WATCHRUNRESPONSE']._serialized_end=2739
+  _globals['_METRICSUPDATE']._serialized_start=2742
+  _globals['_METRICSUPDATE']._serialized_end=2929
+  _globals['_METRICSUPDATE_VALUESENTRY']._serialized_start=2884
+  _globals['_METRICSUPDATE_VALUESENTRY']._serialized_end=2929
+  _globals['_STATEUPDATE']._serialized_start=2932
+  _globals['_STATEUPDATE']._serialized_end=3169
+  _globals['_RUNDONE']._serialized_start=3171
+  _globals['_RUNDONE']._serialized_end=3263
+  _globals['_GETPROVENANCEREQUEST']._serialized_start=3265
+  _globals['_GETPROVENANCEREQUEST']._serialized_end=3320
+  _globals['_LISTJOBSREQUEST']._serialized_start=3322
+  _globals['_LISTJOBSREQUEST']._serialized_end=3394
+  _globals['_LISTJOBSRESPONSE']._serialized_start=3396
+  _globals['_LISTJOBSRESPONSE']._serialized_end=3496
+  _globals['_RUNSERVICE']._serialized_start=3499
+  _globals['_RUNSERVICE']._serialized_end=6090
 # @@protoc_insertion_point(module_scope)

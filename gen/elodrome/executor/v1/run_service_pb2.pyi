@@ -2,6 +2,7 @@ import datetime
 
 from elodrome.auth.v1 import rule_pb2 as _rule_pb2
 from elodrome.executor.v1 import metric_pb2 as _metric_pb2
+from elodrome.executor.v1 import provenance_pb2 as _provenance_pb2
 from elodrome.executor.v1 import run_pb2 as _run_pb2
 from elodrome.rest.v1 import rest_pb2 as _rest_pb2
 from google.api import annotations_pb2 as _annotations_pb2
@@ -16,7 +17,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class CreateRunRequest(_message.Message):
-    __slots__ = ("request_id", "name", "type", "config", "config_json", "seed", "model_id", "map_id", "group", "notes", "tags", "priority", "max_retries", "retry_backoff_s", "time_limit_s")
+    __slots__ = ("request_id", "name", "type", "config", "config_json", "seed", "model_id", "map_id", "group", "notes", "tags", "priority", "max_retries", "retry_backoff_s", "time_limit_s", "cpu_limit_s")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     TYPE_FIELD_NUMBER: _ClassVar[int]
@@ -32,6 +33,7 @@ class CreateRunRequest(_message.Message):
     MAX_RETRIES_FIELD_NUMBER: _ClassVar[int]
     RETRY_BACKOFF_S_FIELD_NUMBER: _ClassVar[int]
     TIME_LIMIT_S_FIELD_NUMBER: _ClassVar[int]
+    CPU_LIMIT_S_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     name: str
     type: _run_pb2.RunType
@@ -47,7 +49,8 @@ class CreateRunRequest(_message.Message):
     max_retries: int
     retry_backoff_s: float
     time_limit_s: int
-    def __init__(self, request_id: _Optional[str] = ..., name: _Optional[str] = ..., type: _Optional[_Union[_run_pb2.RunType, str]] = ..., config: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., config_json: _Optional[str] = ..., seed: _Optional[int] = ..., model_id: _Optional[str] = ..., map_id: _Optional[str] = ..., group: _Optional[str] = ..., notes: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ..., priority: _Optional[int] = ..., max_retries: _Optional[int] = ..., retry_backoff_s: _Optional[float] = ..., time_limit_s: _Optional[int] = ...) -> None: ...
+    cpu_limit_s: int
+    def __init__(self, request_id: _Optional[str] = ..., name: _Optional[str] = ..., type: _Optional[_Union[_run_pb2.RunType, str]] = ..., config: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., config_json: _Optional[str] = ..., seed: _Optional[int] = ..., model_id: _Optional[str] = ..., map_id: _Optional[str] = ..., group: _Optional[str] = ..., notes: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ..., priority: _Optional[int] = ..., max_retries: _Optional[int] = ..., retry_backoff_s: _Optional[float] = ..., time_limit_s: _Optional[int] = ..., cpu_limit_s: _Optional[int] = ...) -> None: ...
 
 class GetRunRequest(_message.Message):
     __slots__ = ("id",)
@@ -175,6 +178,14 @@ class RetryRunRequest(_message.Message):
     id: str
     def __init__(self, id: _Optional[str] = ...) -> None: ...
 
+class CertifyRunRequest(_message.Message):
+    __slots__ = ("id", "seed")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    seed: int
+    def __init__(self, id: _Optional[str] = ..., seed: _Optional[int] = ...) -> None: ...
+
 class FinishRunRequest(_message.Message):
     __slots__ = ("id", "state", "error")
     ID_FIELD_NUMBER: _ClassVar[int]
@@ -285,6 +296,14 @@ class RunDone(_message.Message):
     reason: str
     last_error: str
     def __init__(self, state: _Optional[_Union[_run_pb2.RunState, str]] = ..., reason: _Optional[str] = ..., last_error: _Optional[str] = ...) -> None: ...
+
+class GetProvenanceRequest(_message.Message):
+    __slots__ = ("run_id", "attempt")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    attempt: int
+    def __init__(self, run_id: _Optional[str] = ..., attempt: _Optional[int] = ...) -> None: ...
 
 class ListJobsRequest(_message.Message):
     __slots__ = ("page_size", "page_token", "run_id")

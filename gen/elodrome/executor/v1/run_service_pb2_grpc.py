@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from elodrome.executor.v1 import provenance_pb2 as elodrome_dot_executor_dot_v1_dot_provenance__pb2
 from elodrome.executor.v1 import run_pb2 as elodrome_dot_executor_dot_v1_dot_run__pb2
 from elodrome.executor.v1 import run_service_pb2 as elodrome_dot_executor_dot_v1_dot_run__service__pb2
 
@@ -92,6 +93,11 @@ class RunServiceStub:
                 request_serializer=elodrome_dot_executor_dot_v1_dot_run__service__pb2.RetryRunRequest.SerializeToString,
                 response_deserializer=elodrome_dot_executor_dot_v1_dot_run__pb2.Run.FromString,
                 _registered_method=True)
+        self.CertifyRun = channel.unary_unary(
+                '/elodrome.executor.v1.RunService/CertifyRun',
+                request_serializer=elodrome_dot_executor_dot_v1_dot_run__service__pb2.CertifyRunRequest.SerializeToString,
+                response_deserializer=elodrome_dot_executor_dot_v1_dot_run__pb2.Run.FromString,
+                _registered_method=True)
         self.FinishRun = channel.unary_unary(
                 '/elodrome.executor.v1.RunService/FinishRun',
                 request_serializer=elodrome_dot_executor_dot_v1_dot_run__service__pb2.FinishRunRequest.SerializeToString,
@@ -111,6 +117,11 @@ class RunServiceStub:
                 '/elodrome.executor.v1.RunService/WatchRun',
                 request_serializer=elodrome_dot_executor_dot_v1_dot_run__service__pb2.WatchRunRequest.SerializeToString,
                 response_deserializer=elodrome_dot_executor_dot_v1_dot_run__service__pb2.WatchRunResponse.FromString,
+                _registered_method=True)
+        self.GetProvenance = channel.unary_unary(
+                '/elodrome.executor.v1.RunService/GetProvenance',
+                request_serializer=elodrome_dot_executor_dot_v1_dot_run__service__pb2.GetProvenanceRequest.SerializeToString,
+                response_deserializer=elodrome_dot_executor_dot_v1_dot_provenance__pb2.Provenance.FromString,
                 _registered_method=True)
         self.ListJobs = channel.unary_unary(
                 '/elodrome.executor.v1.RunService/ListJobs',
@@ -247,14 +258,31 @@ class RunServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RetryRun(self, request, context):
-        """Queues a FAILED or STOPPED run again with fresh retries and a fresh time limit; it continues
-        from its latest checkpoint.
+        """Queues a FAILED or STOPPED run again with fresh retries, a fresh time limit and a fresh CPU
+        limit; it continues from its latest checkpoint.
 
         Errors:
         * `NOT_FOUND` / `RUN_NOT_FOUND`: no such run, or somebody else's.
         * `FAILED_PRECONDITION` / `ILLEGAL_TRANSITION`: the run's state does not allow it; both states
         are named.
         * `FAILED_PRECONDITION` / `NOT_RETRYABLE`: evaluations are run again at the evaluator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CertifyRun(self, request, context):
+        """Has a settled TRAINING run proved: a run of type CERTIFICATION loads one of its checkpoints,
+        repeats the training up to the next one and compares the digests. Which interval is drawn from
+        `seed`. Answers the TRAINING run with its `certificate`, PENDING. While that is PENDING, a
+        further call answers the same and starts nothing.
+
+        Errors:
+        * `NOT_FOUND` / `RUN_NOT_FOUND`: no such run, or somebody else's.
+        * `INVALID_ARGUMENT`: the seed is out of range.
+        * `FAILED_PRECONDITION` / `NOT_CERTIFIABLE`: not a TRAINING run, not settled, or fewer than two
+        checkpoints.
+        * `UNAVAILABLE`: the registry cannot be asked now.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -297,6 +325,17 @@ class RunServiceServicer:
         Errors:
         * `NOT_FOUND` / `RUN_NOT_FOUND`: no such run, or somebody else's.
         * `INVALID_ARGUMENT`: the cursor is malformed or of another run.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetProvenance(self, request, context):
+        """Reads what the worker of an attempt was made of: code, packages, machine.
+
+        Errors:
+        * `NOT_FOUND` / `RUN_NOT_FOUND`: no such run, or somebody else's.
+        * `NOT_FOUND` / `PROVENANCE_NOT_FOUND`: no worker of the run, or of the attempt, has told yet.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -371,6 +410,11 @@ def add_RunServiceServicer_to_server(servicer, server):
                     request_deserializer=elodrome_dot_executor_dot_v1_dot_run__service__pb2.RetryRunRequest.FromString,
                     response_serializer=elodrome_dot_executor_dot_v1_dot_run__pb2.Run.SerializeToString,
             ),
+            'CertifyRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.CertifyRun,
+                    request_deserializer=elodrome_dot_executor_dot_v1_dot_run__service__pb2.CertifyRunRequest.FromString,
+                    response_serializer=elodrome_dot_executor_dot_v1_dot_run__pb2.Run.SerializeToString,
+            ),
             'FinishRun': grpc.unary_unary_rpc_method_handler(
                     servicer.FinishRun,
                     request_deserializer=elodrome_dot_executor_dot_v1_dot_run__service__pb2.FinishRunRequest.FromString,
@@ -390,6 +434,11 @@ def add_RunServiceServicer_to_server(servicer, server):
                     servicer.WatchRun,
                     request_deserializer=elodrome_dot_executor_dot_v1_dot_run__service__pb2.WatchRunRequest.FromString,
                     response_serializer=elodrome_dot_executor_dot_v1_dot_run__service__pb2.WatchRunResponse.SerializeToString,
+            ),
+            'GetProvenance': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetProvenance,
+                    request_deserializer=elodrome_dot_executor_dot_v1_dot_run__service__pb2.GetProvenanceRequest.FromString,
+                    response_serializer=elodrome_dot_executor_dot_v1_dot_provenance__pb2.Provenance.SerializeToString,
             ),
             'ListJobs': grpc.unary_unary_rpc_method_handler(
                     servicer.ListJobs,
@@ -707,6 +756,33 @@ class RunService:
             _registered_method=True)
 
     @staticmethod
+    def CertifyRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/elodrome.executor.v1.RunService/CertifyRun',
+            elodrome_dot_executor_dot_v1_dot_run__service__pb2.CertifyRunRequest.SerializeToString,
+            elodrome_dot_executor_dot_v1_dot_run__pb2.Run.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def FinishRun(request,
             target,
             options=(),
@@ -804,6 +880,33 @@ class RunService:
             '/elodrome.executor.v1.RunService/WatchRun',
             elodrome_dot_executor_dot_v1_dot_run__service__pb2.WatchRunRequest.SerializeToString,
             elodrome_dot_executor_dot_v1_dot_run__service__pb2.WatchRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetProvenance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/elodrome.executor.v1.RunService/GetProvenance',
+            elodrome_dot_executor_dot_v1_dot_run__service__pb2.GetProvenanceRequest.SerializeToString,
+            elodrome_dot_executor_dot_v1_dot_provenance__pb2.Provenance.FromString,
             options,
             channel_credentials,
             insecure,
