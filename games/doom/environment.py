@@ -18,7 +18,7 @@ from games.doom.rewards import EventReader, RewardWeights
 from games.doom.scenarios import SCENARIOS, Scenario
 from games.doom.screen import engine_resolution, frame_writer
 from games.doom.variables import VARIABLES
-from games.interface import Outcome
+from games.interface import GameDiedError, Outcome
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -28,6 +28,12 @@ if TYPE_CHECKING:
     from games.doom.rewards import Values
     from games.interface import Frame, GameEvent
 
+# What ViZDoom raises when the engine process has ended, and whenever it is called after that.
+_GONE = (
+    vizdoom.ViZDoomErrorException,
+    vizdoom.ViZDoomUnexpectedExitException,
+    vizdoom.ViZDoomIsNotRunningException,
+)
 _ENGINE_VARIABLES = tuple((name, getattr(vizdoom.GameVariable, name)) for name in VARIABLES)
 
 
@@ -89,23 +95,35 @@ class DoomGame:
         self._engine.init()
 
     def new_episode(self, seed: int, frame: Frame) -> None:
-        """Begin the episode of `seed`, in [0, 2**31), and show its first frame."""
+        """Begin the episode of `seed`, in [0, 2**31), and show its first frame.
+
+        Raises GameDiedError where the engine is gone.
+        """
         engine = self._engine
-        if self._randomisation:
-            self.is_randomised = self._randomisation.applies(seed)
-            for command in self._randomisation.commands(seed):
-                engine.send_game_command(command)
-        engine.set_seed(seed)
-        engine.new_episode()
+        try:
+            if self._randomisation:
+                self.is_randomised = self._randomisation.applies(seed)
+                for command in self._randomisation.commands(seed):
+                    engine.send_game_command(command)
+            engine.set_seed(seed)
+            engine.new_episode()
+        except _GONE as error:
+            raise GameDiedError(str(error)) from error
         state = engine.get_state()
         self._state = state
         self._write(state, frame)
         self._values = self._read() if self._weights.kinds else None
 
     def make_action(self, action: int, frame: Frame) -> Outcome:
-        """Hold the buttons of `action` for the frame skip; the reward includes any shaping."""
+        """Hold the buttons of `action` for the frame skip; the reward includes any shaping.
+
+        Raises GameDiedError where the engine is gone.
+        """
         engine = self._engine
-        reward = engine.make_action(self._presses[action], self.options.frame_skip)
+        try:
+            reward = engine.make_action(self._presses[action], self.options.frame_skip)
+        except _GONE as error:
+            raise GameDiedError(str(error)) from error
         events: tuple[GameEvent, ...] = ()
         if self._values is not None:
             before, self._values = self._values, self._read()
