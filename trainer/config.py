@@ -187,7 +187,7 @@ class Config:
     games: int = _setting(Integer(1, 256), 16, "Games played side by side.", DQN=8)
     actors: int = _setting(Integer(1, 64), 2, "Processes that play the games, each on one core.")
     rollout_steps: int = _setting(
-        Integer(1, 4096), 64, "Steps of each game in a window; there is one an iteration.", DQN=8
+        Integer(2, 4096), 64, "Steps of each game in a window; there is one an iteration.", DQN=8
     )
     batch_size: int = _setting(Integer(1, 65_536), 128, "Steps in a batch of an update.", DQN=32)
     learning_rate: float = _setting(
@@ -357,7 +357,8 @@ def _check_replay(config: Config) -> None:
     if config.stop_decay <= config.start_decay:
         raise ConfigError("stop_decay", "must be greater than start_decay")
     window, frames = config.steps_per_iteration, config.games * config.history
-    least = config.games * (config.n_step + 1)
+    # Two steps with a future: one may be where a checkpoint or the clock cut every episode.
+    least = config.games * (config.n_step + 2)
     # Whole windows make up the replay, and the one being played is not drawn from.
     held = config.replay_capacity // window * window - window - frames
     if held < least:
