@@ -144,6 +144,15 @@ class Config:
     automap: bool = _setting(Flag(), default=False, meaning="Observe the map drawn so far.")
     history: int = _setting(Integer(1, 16), 4, "Frames an observation holds.")
     frame_skip: int = _setting(Integer(1, 35), 4, "Game tics (35 a second) a decision is held.")
+    bots: int = _setting(
+        Integer(0, 15), 0, "Built-in opponents that join; the scenario must be a deathmatch."
+    )
+    bot_skill: int = _setting(
+        Integer(0, 100), 50, "How well bots aim, turn, react and look after themselves."
+    )
+    bot_health: int = _setting(
+        Integer(1, 200), 100, "Health with which each life of a bot begins; players have 100."
+    )
     randomise_textures: bool = _setting(
         Flag(), default=False, meaning="Exchange the textures of a map, but never when judging."
     )
