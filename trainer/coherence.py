@@ -54,7 +54,8 @@ def _check_replay(config: Config) -> None:
         raise ConfigError("stop_decay", "must be greater than start_decay")
     window, frames = config.steps_per_iteration, config.games * config.history
     sequence = config.burn_in + config.recurrent_updates
-    least = config.games * (1 + (sequence if config.algorithm == "DRQN" else config.n_step))
+    # Two steps with a future: one may be where a checkpoint or the clock cut every episode.
+    least = config.games * (2 + (sequence if config.algorithm == "DRQN" else config.n_step))
     # Whole windows make up the replay, and the one being played is not drawn from.
     held = config.replay_capacity // window * window - window - frames
     if held < least:

@@ -48,7 +48,7 @@ class DQN(QLearning[Batch]):
         """Begin with weights drawn from the config's seed."""
         super().__init__(config, shape, ring)
         self._prioritised = (
-            PrioritisedDraws(self.replay, n_step=config.n_step, alpha=config.priority_alpha)
+            PrioritisedDraws(self.replay, ring, n_step=config.n_step, alpha=config.priority_alpha)
             if config.prioritised
             else None
         )

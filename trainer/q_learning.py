@@ -43,7 +43,7 @@ class GreedyBehaviour:
     """Takes the best action, or with probability `exploration` any."""
 
     shape: Shape
-    dueling: bool
+    dueling: bool = True
 
     def network(self) -> QNetwork:
         """Lay out the network."""

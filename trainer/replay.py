@@ -43,13 +43,13 @@ class Replay:
 
     def __init__(self, ring: Ring) -> None:
         """Remember nothing yet."""
-        self.ring = ring
+        self._ring = ring
         self._since = 0
         self.played = 0
 
     def __len__(self) -> int:
         """Count the steps of all games that may be drawn."""
-        return len(self.held) * self.ring.shape.games
+        return len(self.held) * self._ring.shape.games
 
     @property
     def held(self) -> range:
@@ -58,8 +58,8 @@ class Replay:
         Their frames, and those that they are stacked on, are out of the actors' reach: these may
         be writing the window after the last one played, and the first frame after that.
         """
-        shape = self.ring.shape
-        lost = self.played - (self.ring.length - shape.rollout_steps - 1)
+        shape = self._ring.shape
+        lost = self.played - (self._ring.length - shape.rollout_steps - 1)
         first = lost + shape.space.history - 1 if lost > self._since else self._since
         return range(first, self.played)
 
@@ -81,8 +81,8 @@ class Replay:
         wanted = np.arange(count)
         while wanted.size:
             steps[wanted] = generator.integers(able.start, able.stop, size=wanted.size)
-            games[wanted] = generator.integers(0, self.ring.shape.games, size=wanted.size)
-            ends = self.ring["ends"][steps[wanted] % self.ring.length, games[wanted]]
+            games[wanted] = generator.integers(0, self._ring.shape.games, size=wanted.size)
+            ends = self._ring["ends"][steps[wanted] % self._ring.length, games[wanted]]
             wanted = wanted[ends == CUT]
         return steps, games
 
@@ -95,7 +95,7 @@ class Replay:
         at the last state seen, which stands in for the future; its last step itself is no step to
         begin with.
         """
-        ring = self.ring
+        ring = self._ring
         returns = np.zeros(len(steps), dtype=np.float32)
         discounts = np.ones(len(steps), dtype=np.float32)
         next_steps = steps.copy()
@@ -114,7 +114,7 @@ class Replay:
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Copy what is remembered, by column of the ring."""
-        return self.ring.state(self.played)
+        return self._ring.state(self.played)
 
     def load(self, state: Mapping[str, NDArray[Any]], played: int) -> None:
         """Take over what `state` answered once `played` steps of every game had been played.
@@ -122,7 +122,7 @@ class Replay:
         Where that is nothing, remember only what is played from then on.
         """
         self.played = played
-        self.ring.load(state)
+        self._ring.load(state)
         self._since = 0 if state else played
 
 
@@ -133,10 +133,11 @@ class PrioritisedDraws:
     the actors may write over is not held. Places of `Priorities` are slots x games.
     """
 
-    def __init__(self, replay: Replay, *, n_step: int, alpha: float) -> None:
+    def __init__(self, replay: Replay, ring: Ring, *, n_step: int, alpha: float) -> None:
         """Know no step yet; draws have `n_step` steps after them."""
-        shape = replay.ring.shape
+        shape = ring.shape
         self._replay = replay
+        self._ring = ring
         self._n_step = n_step
         self._priorities = Priorities(shape.length * shape.games, alpha=alpha)
         self._known = range(0)
@@ -147,9 +148,9 @@ class PrioritisedDraws:
         """Draw steps and games, [count] each; answers them with the probability of each."""
         self._catch_up()
         places, probabilities = self._priorities.sample(count, generator)
-        slots, games = np.divmod(places, self._replay.ring.shape.games)
+        slots, games = np.divmod(places, self._ring.shape.games)
         first = self._known.start
-        return first + (slots - first) % self._replay.ring.length, games, probabilities
+        return first + (slots - first) % self._ring.length, games, probabilities
 
     def update(
         self, steps: NDArray[np.int64], games: NDArray[np.int64], errors: NDArray[np.floating]
@@ -159,7 +160,7 @@ class PrioritisedDraws:
 
     def _catch_up(self) -> None:
         """Forget what may not be drawn any more, and come to know what may be by now."""
-        ring, known, now = self._replay.ring, self._known, self._replay.drawable(self._n_step)
+        ring, known, now = self._ring, self._known, self._replay.drawable(self._n_step)
         games = np.arange(ring.shape.games)
         lost = np.arange(known.start, min(known.stop, now.start))[:, None]
         self._priorities.remove(self._places(lost, games).ravel())
@@ -169,7 +170,7 @@ class PrioritisedDraws:
         self._known = now
 
     def _places(self, steps: NDArray[np.int64], games: NDArray[np.int64]) -> NDArray[np.int64]:
-        ring = self._replay.ring
+        ring = self._ring
         return steps % ring.length * ring.shape.games + games
 
     def state(self) -> dict[str, NDArray[Any]]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from games.interface import ObservationSpace
+from tests.toy import LampGame, a_config, parts
 from trainer.config import ConfigError, parse
 from trainer.replay import Replay
 from trainer.ring import CUT, ENDED, GOES_ON, Ring, RingShape
@@ -56,10 +57,22 @@ def test_an_episode_that_is_left_is_cut_unless_it_has_ended() -> None:
     assert ring["ends"][7].tolist() == [CUT, ENDED]
 
 
+def test_a_restart_cuts_what_was_under_way() -> None:
+    # Six decisions are an episode, eight a window.
+    made = parts(a_config("DQN"), LampGame)
+    with made.alone() as players:
+        players.restart(0)
+        players.start(0)
+        assert (made.ring["ends"][7] == GOES_ON).all()
+        players.restart(1)
+        assert (made.ring["ends"][7] == CUT).all()
+        assert (made.ring["ages"][8] == 0).all()
+
+
 @pytest.mark.parametrize(
     ("settings", "field"),
     [
-        ({"learning_starts": 264 - 1, "n_step": 32}, "learning_starts"),
+        ({"learning_starts": 272 - 1, "n_step": 32}, "learning_starts"),
         ({"learning_starts": 9_900}, "learning_starts"),
         ({"replay_capacity": 256, "learning_starts": 200}, "learning_starts"),
         ({"replay_capacity": 256, "n_step": 32}, "replay_capacity"),
@@ -78,7 +91,7 @@ def test_the_smallest_replay_that_is_allowed_has_something_to_draw(n_step: int) 
     with pytest.raises(ConfigError) as refusal:
         parse({"algorithm": "DQN", "n_step": n_step, "replay_capacity": 256, "games": 32})
     least = int(refusal.value.rule.split()[-1])
-    starts = 32 * (n_step + 1)
+    starts = 32 * (n_step + 2)
     config = parse(
         {
             "algorithm": "DQN",
@@ -97,6 +110,8 @@ def test_the_smallest_replay_that_is_allowed_has_something_to_draw(n_step: int) 
     )
     replay = Replay(Ring(shape))
     for played in range(8, 200, 8):
+        # As if a checkpoint came after every window.
+        replay._ring.cut(played - 1)
         replay.grow(played)
         if len(replay) >= config.learning_starts:
             replay.draw(10, n_step=n_step, generator=np.random.default_rng(0))

@@ -17,7 +17,7 @@ def a_replay() -> Replay:
 
 
 def grow(replay: Replay, window: int) -> None:
-    play(replay.ring, STEPS, since=window * STEPS, seed=window)
+    play(replay._ring, STEPS, since=window * STEPS, seed=window)
     replay.grow((window + 1) * STEPS)
 
 
@@ -29,34 +29,34 @@ def drawn(draws: PrioritisedDraws, count: int = 3000, seed: int = 0) -> list[tup
 @pytest.mark.parametrize("n_step", [1, 3])
 def test_all_that_can_be_learned_from_is_drawn_and_nothing_else(n_step: int) -> None:
     replay = a_replay()
-    draws = PrioritisedDraws(replay, n_step=n_step, alpha=0.5)
+    draws = PrioritisedDraws(replay, replay._ring, n_step=n_step, alpha=0.5)
     for window in range(14):
         grow(replay, window)
-        ends = replay.ring["ends"]
+        ends = replay._ring["ends"]
         expected = {
             (step, game)
             for step in range(replay.held.start, replay.held.stop - n_step)
             for game in range(GAMES)
-            if ends[step % replay.ring.length, game] != CUT
+            if ends[step % replay._ring.length, game] != CUT
         }
         assert set(drawn(draws)) == expected
 
 
 def test_an_episode_cut_after_its_window_is_not_drawn_at_the_cut() -> None:
     replay = a_replay()
-    draws = PrioritisedDraws(replay, n_step=1, alpha=0.5)
-    play(replay.ring, STEPS, chances=(1, 0, 0))
+    draws = PrioritisedDraws(replay, replay._ring, n_step=1, alpha=0.5)
+    play(replay._ring, STEPS, chances=(1, 0, 0))
     replay.grow(STEPS)
     drawn(draws)
-    replay.ring.cut(STEPS - 1)
-    play(replay.ring, STEPS, since=STEPS, chances=(1, 0, 0))
+    replay._ring.cut(STEPS - 1)
+    play(replay._ring, STEPS, since=STEPS, chances=(1, 0, 0))
     replay.grow(2 * STEPS)
     assert {step for step, _ in drawn(draws)} == set(range(2 * STEPS - 1)) - {STEPS - 1}
 
 
 def test_what_surprised_is_drawn_more_often() -> None:
     replay = a_replay()
-    draws = PrioritisedDraws(replay, n_step=1, alpha=1.0)
+    draws = PrioritisedDraws(replay, replay._ring, n_step=1, alpha=1.0)
     for window in range(4):
         grow(replay, window)
     known = np.array(sorted(set(drawn(draws))))
@@ -70,7 +70,7 @@ def test_what_surprised_is_drawn_more_often() -> None:
 
 def test_probabilities_are_those_of_the_draws() -> None:
     replay = a_replay()
-    draws = PrioritisedDraws(replay, n_step=1, alpha=1.0)
+    draws = PrioritisedDraws(replay, replay._ring, n_step=1, alpha=1.0)
     grow(replay, 0)
     known = np.array(sorted(set(drawn(draws))))
     errors = 1.0 + np.arange(len(known))
@@ -86,7 +86,7 @@ def test_probabilities_are_those_of_the_draws() -> None:
 
 def test_new_steps_are_as_likely_as_the_most_surprising() -> None:
     replay = a_replay()
-    draws = PrioritisedDraws(replay, n_step=1, alpha=1.0)
+    draws = PrioritisedDraws(replay, replay._ring, n_step=1, alpha=1.0)
     grow(replay, 0)
     known = np.array(sorted(set(drawn(draws))))
     draws.update(known[:, 0], known[:, 1], np.full(len(known), 3.0))
@@ -98,13 +98,13 @@ def test_new_steps_are_as_likely_as_the_most_surprising() -> None:
 
 def test_loaded_priorities_draw_the_same_now_and_later() -> None:
     replay, copy = a_replay(), a_replay()
-    draws = PrioritisedDraws(replay, n_step=2, alpha=0.6)
+    draws = PrioritisedDraws(replay, replay._ring, n_step=2, alpha=0.6)
     for window in range(7):
         grow(replay, window)
         steps, games, _ = draws.draw(50, np.random.default_rng(window))
         draws.update(steps, games, np.random.default_rng(window).normal(size=50))
     copy.load(replay.state(), replay.played)
-    loaded = PrioritisedDraws(copy, n_step=2, alpha=0.6)
+    loaded = PrioritisedDraws(copy, copy._ring, n_step=2, alpha=0.6)
     loaded.load(draws.state())
     for window in (7, 8):
         assert drawn(loaded) == drawn(draws)
