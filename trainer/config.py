@@ -56,6 +56,7 @@ NETWORK_TYPES = ("feed_forward", "lstm")
 OF_DOOM = (
     *("action_combinations", "height", "width", "color", "depth", "labels", "automap"),
     *("frame_skip", "randomise_textures", "randomise_health", "randomise_spawn"),
+    *("bots", "bot_skill", "bot_health"),
     *("reward_weights", "game_variables", "game_features", "feature_weight"),
 )
 
@@ -148,6 +149,15 @@ class Config:
     history: int = _setting(Integer(1, 16), 4, "Frames an observation holds.", catch=1)
     frame_skip: int = _setting(
         Integer(1, 35), 4, "Game tics (35 a second) a decision is held.", catch=1
+    )
+    bots: int = _setting(
+        Integer(0, 15), 0, "Built-in opponents that join; the scenario must be a deathmatch."
+    )
+    bot_skill: int = _setting(
+        Integer(0, 100), 50, "How well bots aim, turn, react and look after themselves."
+    )
+    bot_health: int = _setting(
+        Integer(1, 200), 100, "Health with which each life of a bot begins; players have 100."
     )
     randomise_textures: bool = _setting(
         Flag(), default=False, meaning="Exchange the textures of a map, but never when judging."

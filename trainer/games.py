@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from games.catch import CatchGame
 from games.doom.actions import parse_actions
+from games.doom.bots import Bots
 from games.doom.environment import DoomGame
 from games.doom.features import FEATURE_NAMES
 from games.doom.observation import ObservationOptions
@@ -67,17 +68,21 @@ def _start_doom(config: Config, options: ObservationOptions, scenario: str) -> D
         action_combinations=config.action_combinations,
         reward_weights=RewardWeights(**config.reward_weights),
         features=config.game_features,
-        randomisation=Randomisation(
-            seed_limit=EVALUATION_SEEDS,
-            textures=config.randomise_textures,
-            health=config.randomise_health,
-            spawn=config.randomise_spawn,
-        )
-        if config.randomise_textures or config.randomise_health or config.randomise_spawn
-        else None,
+        randomisation=_randomisation(config),
+        bots=Bots(config.bots, config.bot_skill, config.bot_health) if config.bots else None,
     )
     game.start()
     return game
+
+
+def _randomisation(config: Config) -> Randomisation | None:
+    asked = Randomisation(
+        seed_limit=EVALUATION_SEEDS,
+        textures=config.randomise_textures,
+        health=config.randomise_health,
+        spawn=config.randomise_spawn,
+    )
+    return asked if asked.textures or asked.health or asked.spawn else None
 
 
 def _catch(config: Config) -> GameSetup:

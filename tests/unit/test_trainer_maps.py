@@ -73,7 +73,7 @@ def test_a_curriculum_survives_its_own_mapping() -> None:
         ({"maps": ["basic"], "curriculum": [LAST]}, "curriculum: must not come together with maps"),
         (
             {"maps": ["basic", "defend_the_center"]},
-            "maps[1]: defend_the_center has the actions turn_lr;attack, but basic has move_lr;",
+            "maps[1]: defend_the_center has the actions turn_lr+attack, but basic has move_lr;",
         ),
         ({"test_maps": ["take_cover"]}, "test_maps[0]: take_cover has the actions move_lr, but "),
         (
