@@ -82,7 +82,8 @@ def _check_replay(config: Config) -> None:
     if config.stop_decay <= config.start_decay:
         raise ConfigError("stop_decay", "must be greater than start_decay")
     window, frames = config.steps_per_iteration, config.games * config.history
-    least = config.games * (config.n_step + 1)
+    # Two steps with a future: one may be where a checkpoint or the clock cut every episode.
+    least = config.games * (config.n_step + 2)
     # Whole windows make up the replay, and the one being played is not drawn from.
     held = config.replay_capacity // window * window - window - frames
     if held < least:

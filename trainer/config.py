@@ -212,7 +212,7 @@ class Config:
     games: int = _setting(Integer(1, 256), 16, "Games played side by side.", DQN=8)
     actors: int = _setting(Integer(1, 64), 2, "Processes that play the games, each on one core.")
     rollout_steps: int = _setting(
-        Integer(1, 4096), 64, "Steps of each game in a window; there is one an iteration.", DQN=8
+        Integer(2, 4096), 64, "Steps of each game in a window; there is one an iteration.", DQN=8
     )
     batch_size: int = _setting(Integer(1, 65_536), 128, "Steps in a batch of an update.", DQN=32)
     learning_rate: float = _setting(
