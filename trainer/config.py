@@ -9,15 +9,16 @@ from __future__ import annotations
 import json
 import re
 import sys
-from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from games.catalogue import MAP_NAMES
 from games.doom.actions import parse_actions
 from games.doom.rewards import REWARD_KINDS
-from games.doom.scenarios import SCENARIOS
 from games.doom.variables import VARIABLES
-from trainer import maps
+from trainer.coherence import Q_LEARNING, coherent
+from trainer.maps import ALL_MAPS
 from trainer.rules import (
     Choice,
     ConfigError,
@@ -48,20 +49,16 @@ SCHEMA_PATH = Path(__file__).with_name("config.schema.json")
 SEED_LIMIT = 2**30
 
 
-ALGORITHMS = ("PPO", "DQN")
-Q_LEARNING = ("DQN",)
+ALGORITHMS = ("PPO", *Q_LEARNING)
 NETWORK_TYPES = ("feed_forward", "lstm")
 
-# What brings the rewards of a scenario near one, which is what networks learn best from.
-REWARD_SCALES = {
-    "basic": 0.01,
-    "simpler_basic": 0.01,
-    "rocket_basic": 0.01,
-    "health_gathering": 0.01,
-    "health_gathering_supreme": 0.01,
-    "take_cover": 0.01,
-    "deadly_corridor": 0.01,
-}
+# What is no setting of the other games.
+OF_DOOM = (
+    *("action_combinations", "height", "width", "color", "depth", "labels", "automap"),
+    *("frame_skip", "randomise_textures", "randomise_health", "randomise_spawn"),
+    *("bots", "bot_skill", "bot_health"),
+    *("reward_weights", "game_variables", "game_features", "feature_weight"),
+)
 
 _UUID = re.compile("[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
 
@@ -69,7 +66,10 @@ _UUID = re.compile("[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
 def _setting(
     rule: Rule, default: Setting, meaning: str, *, of: tuple[str, ...] = (), **defaults: Setting
 ) -> Setting:
-    """Declare a field; `of` are the algorithms that have it, `defaults` those that differ."""
+    """Declare a field; `of` are the algorithms that have it.
+
+    `defaults` are those that differ, by the name of an algorithm or of a game.
+    """
     metadata = {"rule": rule, "meaning": meaning, "of": of or ALGORITHMS, "defaults": defaults}
     return field(default=default, metadata=metadata)
 
@@ -105,23 +105,27 @@ class Config:
         "float32",
         "What the learner multiplies in; bfloat16 pays on processors and GPUs that have it.",
     )
-    game: str = _setting(Choice(("doom",)), "doom", "Game to learn.")
-    scenario: str = _setting(Choice(tuple(SCENARIOS)), "basic", "Map of the game, by its name.")
+    game: str = _setting(
+        Choice(tuple(MAP_NAMES)), "doom", "Game to learn; some settings belong to one of them only."
+    )
+    scenario: str = _setting(
+        Choice(ALL_MAPS), "basic", "Map of the game, by its name.", catch="board"
+    )
     map_id: str = _setting(
         Text(36, _check_uuid), "", "Catalogue id of the map; empty takes the scenario's own."
     )
     maps: tuple[str, ...] = _setting(
-        Names(tuple(SCENARIOS), most=16),
+        Names(ALL_MAPS, most=16),
         (),
         "Maps to train on side by side, as evenly as games can share them; empty is `scenario`.",
     )
     test_maps: tuple[str, ...] = _setting(
-        Names(tuple(SCENARIOS), most=16),
+        Names(ALL_MAPS, most=16),
         (),
         "Maps to judge checkpoints on; empty takes those that are trained on.",
     )
     curriculum: tuple[Stage, ...] = _setting(
-        Stages(tuple(SCENARIOS), most=16),
+        Stages(ALL_MAPS, most=16),
         (),
         "Maps to train on one after the other, each until eval_return at a checkpoint is `until`.",
     )
@@ -142,8 +146,10 @@ class Config:
     depth: bool = _setting(Flag(), default=False, meaning="Observe the depth of every pixel.")
     labels: bool = _setting(Flag(), default=False, meaning="Observe the object in every pixel.")
     automap: bool = _setting(Flag(), default=False, meaning="Observe the map drawn so far.")
-    history: int = _setting(Integer(1, 16), 4, "Frames an observation holds.")
-    frame_skip: int = _setting(Integer(1, 35), 4, "Game tics (35 a second) a decision is held.")
+    history: int = _setting(Integer(1, 16), 4, "Frames an observation holds.", catch=1)
+    frame_skip: int = _setting(
+        Integer(1, 35), 4, "Game tics (35 a second) a decision is held.", catch=1
+    )
     bots: int = _setting(
         Integer(0, 15), 0, "Built-in opponents that join; the scenario must be a deathmatch."
     )
@@ -303,8 +309,12 @@ class Config:
         return self.games * self.rollout_steps
 
     def to_mapping(self) -> dict[str, Any]:
-        """Every field that the algorithm has, ready for JSON; `parse` gives the same Config."""
-        names = [entry.name for entry in fields(self) if self.algorithm in entry.metadata["of"]]
+        """Every field that algorithm and game have, ready for JSON; `parse` gives the same."""
+        names = [
+            entry.name
+            for entry in fields(self)
+            if self.algorithm in entry.metadata["of"] and self.game in _games(entry.name)
+        ]
         values = asdict(self)
         return {
             name: list(values[name]) if isinstance(values[name], tuple) else values[name]
@@ -320,19 +330,27 @@ def parse(mapping: Mapping[str, object]) -> Config:
     """
     known = {entry.name: entry for entry in fields(Config)}
     given = parse_fields(mapping, {name: _rule(entry) for name, entry in known.items()})
-    algorithm = given.get("algorithm", known["algorithm"].default)
+    chosen = {name: given.get(name, known[name].default) for name in ("algorithm", "game")}
     for name in mapping:
-        owners = known[name].metadata["of"]
-        if algorithm not in owners:
-            raise ConfigError(name, f"is no setting of {algorithm}, only of {', '.join(owners)}")
+        _check_owners(name, chosen["algorithm"], known[name].metadata["of"])
+        _check_owners(name, chosen["game"], _games(name))
     values: dict[str, Any] = {
-        name: entry.metadata["defaults"][algorithm]
+        name: entry.metadata["defaults"][one]
+        for one in chosen.values()
         for name, entry in known.items()
-        if algorithm in entry.metadata["defaults"]
+        if one in entry.metadata["defaults"]
     }
-    config = maps.settled(Config(**values | given), given=set(mapping))
-    _check_together(config)
-    return _on_its_scenario(config)
+    return coherent(Config(**values | given), given=set(mapping))
+
+
+def _check_owners(name: str, one: str, owners: tuple[str, ...]) -> None:
+    if one not in owners:
+        raise ConfigError(name, f"is no setting of {one}, only of {', '.join(owners)}")
+
+
+def _games(name: str) -> tuple[str, ...]:
+    """Name the games that have a setting."""
+    return ("doom",) if name in OF_DOOM else tuple(MAP_NAMES)
 
 
 def schema() -> dict[str, Any]:
@@ -351,38 +369,6 @@ def schema_text() -> str:
     return json.dumps(schema(), indent=2) + "\n"
 
 
-def _check_together(config: Config) -> None:
-    if config.actors > config.games:
-        raise ConfigError("actors", "must not exceed games")
-    if config.history > config.rollout_steps:
-        raise ConfigError("rollout_steps", "must not be less than history")
-    if config.algorithm in Q_LEARNING:
-        _check_replay(config)
-
-
-def _check_replay(config: Config) -> None:
-    if config.network_type != "feed_forward":
-        raise ConfigError("network_type", f"must be feed_forward for {config.algorithm}")
-    if config.stop_decay <= config.start_decay:
-        raise ConfigError("stop_decay", "must be greater than start_decay")
-    window, frames = config.steps_per_iteration, config.games * config.history
-    # Two steps with a future: one may be where a checkpoint or the clock cut every episode.
-    least = config.games * (config.n_step + 2)
-    # Whole windows make up the replay, and the one being played is not drawn from.
-    held = config.replay_capacity // window * window - window - frames
-    if held < least:
-        raise ConfigError("replay_capacity", f"must be at least {2 * window + frames + least}")
-    if not least <= config.learning_starts <= held:
-        raise ConfigError("learning_starts", f"must be from {least} to {held}")
-
-
-def _on_its_scenario(config: Config) -> Config:
-    """Take over what the scenario decides where the config leaves it open."""
-    if config.reward_scale:
-        return config
-    return replace(config, reward_scale=REWARD_SCALES.get(config.scenario, 1.0))
-
-
 def _rule(entry: Field[Any]) -> Rule:
     return entry.metadata["rule"]
 
@@ -397,6 +383,8 @@ def _property(entry: Field[Any]) -> dict[str, Any]:
     }
     if entry.metadata["of"] != ALGORITHMS:
         described["x-algorithms"] = list(entry.metadata["of"])
+    if entry.name in OF_DOOM:
+        described["x-games"] = list(_games(entry.name))
     if entry.metadata["defaults"]:
         described["x-defaults"] = entry.metadata["defaults"]
     return described

@@ -6,6 +6,7 @@ import functools
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
+from games.catch import CatchGame
 from games.doom.actions import parse_actions
 from games.doom.bots import Bots
 from games.doom.environment import DoomGame
@@ -84,4 +85,19 @@ def _randomisation(config: Config) -> Randomisation | None:
     return asked if asked.textures or asked.health or asked.spawn else None
 
 
-GAMES: Mapping[str, Callable[[Config], GameSetup]] = {"doom": _doom}
+def _catch(config: Config) -> GameSetup:
+    game = CatchGame(history=config.history)
+    return GameSetup(
+        start=functools.partial(_start_catch, config.history),
+        space=game.observation_space,
+        action_count=game.action_count,
+        observation={"history": config.history},
+    )
+
+
+def _start_catch(history: int, _scenario: str) -> CatchGame:
+    """Start the game, which has one map."""
+    return CatchGame(history=history)
+
+
+GAMES: Mapping[str, Callable[[Config], GameSetup]] = {"doom": _doom, "catch": _catch}
