@@ -33,9 +33,9 @@ Tensors = dict[str, "NDArray[np.generic]"]
 class Manifest:
     """What a checkpoint says about itself.
 
-    `observation` holds the fields of games.doom.observation.ObservationOptions; `network` its
-    architecture's name and arguments; `stopping` what trainer.stopping remembers; `stage` is where
-    the training stands in its curriculum.
+    `observation` holds the options of the game that say what is shown, for Doom the fields of
+    games.doom.observation.ObservationOptions; `network` its architecture's name and arguments;
+    `stopping` what trainer.stopping remembers; `stage` is where it stands in its curriculum.
     """
 
     algorithm: str

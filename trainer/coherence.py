@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from games.catalogue import MAP_NAMES
+from trainer import maps
 from trainer.rules import ConfigError
 
 if TYPE_CHECKING:
@@ -13,6 +15,14 @@ if TYPE_CHECKING:
 # The algorithms that learn from a replay, and the network that each of them has.
 _NETWORK_TYPES = {"DQN": "feed_forward", "DRQN": "lstm"}
 Q_LEARNING = tuple(_NETWORK_TYPES)
+
+# What is no setting of the other games.
+OF_DOOM = (
+    *("action_combinations", "height", "width", "color", "depth", "labels", "automap"),
+    *("frame_skip", "randomise_textures", "randomise_health", "randomise_spawn"),
+    *("bots", "bot_skill", "bot_health", "self_play", "opponent_pool", "opponent_weights"),
+    *("reward_weights", "game_variables", "game_features", "feature_weight"),
+)
 
 # What brings the rewards of a scenario near one, which is what networks learn best from.
 REWARD_SCALES = {
@@ -26,15 +36,25 @@ REWARD_SCALES = {
 }
 
 
-def coherent(config: Config) -> Config:
-    """Check the fields together, and take from the scenario what the config leaves open.
+def check_owners(name: str, one: str, owners: tuple[str, ...]) -> None:
+    """Refuse the setting of an algorithm or a game that is not `one`; raises ConfigError."""
+    if one not in owners:
+        raise ConfigError(name, f"is no setting of {one}, only of {', '.join(owners)}")
+
+
+def games_of(name: str) -> tuple[str, ...]:
+    """Name the games that have a setting."""
+    return ("doom",) if name in OF_DOOM else tuple(MAP_NAMES)
+
+
+def coherent(config: Config, *, given: set[str]) -> Config:
+    """Check the fields together, and fill in what follows from others than the `given` ones.
 
     Raises ConfigError naming the field that does not fit.
     """
+    config = maps.settled(config, given=given)
     _check_together(config)
-    if config.reward_scale:
-        return config
-    return replace(config, reward_scale=REWARD_SCALES.get(config.scenario, 1.0))
+    return _on_its_scenario(config)
 
 
 def _check_together(config: Config) -> None:
@@ -44,6 +64,17 @@ def _check_together(config: Config) -> None:
         raise ConfigError("rollout_steps", "must not be less than history")
     if config.algorithm in Q_LEARNING:
         _check_replay(config)
+    if config.self_play:
+        _check_self_play(config)
+
+
+def _check_self_play(config: Config) -> None:
+    if not any(config.opponent_weights.values()):
+        raise ConfigError("opponent_weights", "must not all be 0")
+    others = ("bots", "randomise_textures", "randomise_health", "randomise_spawn")
+    for field in others:
+        if getattr(config, field):
+            raise ConfigError(field, "is not to be had in self-play")
 
 
 def _check_replay(config: Config) -> None:
@@ -62,3 +93,10 @@ def _check_replay(config: Config) -> None:
         raise ConfigError("replay_capacity", f"must be at least {2 * window + frames + least}")
     if not least <= config.learning_starts <= held:
         raise ConfigError("learning_starts", f"must be from {least} to {held}")
+
+
+def _on_its_scenario(config: Config) -> Config:
+    """Take over what the scenario decides where the config leaves it open."""
+    if config.reward_scale:
+        return config
+    return replace(config, reward_scale=REWARD_SCALES.get(config.scenario, 1.0))

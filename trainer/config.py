@@ -7,18 +7,18 @@ configuration before anything is started. `python -m trainer.config` rewrites `c
 from __future__ import annotations
 
 import json
-import re
 import sys
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from games.catalogue import MAP_NAMES
 from games.doom.actions import parse_actions
 from games.doom.rewards import REWARD_KINDS
-from games.doom.scenarios import SCENARIOS
 from games.doom.variables import VARIABLES
-from trainer import maps
-from trainer.coherence import Q_LEARNING, coherent
+from trainer.coherence import Q_LEARNING, check_owners, coherent, games_of
+from trainer.fields import ALGORITHMS, metadata, rule_of, schema
+from trainer.maps import ALL_MAPS
 from trainer.rules import (
     Choice,
     ConfigError,
@@ -33,9 +33,8 @@ from trainer.rules import (
     Stages,
     Text,
     Weights,
-    described,
+    check_uuid,
     parse_fields,
-    rule_of,
 )
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
 
 Setting = TypeVar("Setting")
 
-__all__ = ["SCHEMA_PATH", "SEED_LIMIT", "Config", "ConfigError", "parse", "schema"]
+__all__ = ["SCHEMA_PATH", "SEED_LIMIT", "Config", "ConfigError", "parse", "schema_text"]
 
 SCHEMA_PATH = Path(__file__).with_name("config.schema.json")
 
@@ -51,33 +50,18 @@ SCHEMA_PATH = Path(__file__).with_name("config.schema.json")
 SEED_LIMIT = 2**30
 
 
-ALGORITHMS = ("PPO", *Q_LEARNING)
 NETWORK_TYPES = ("feed_forward", "lstm")
-
-_UUID = re.compile("[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
 
 
 def _setting(
     rule: Rule, default: Setting, meaning: str, *, of: tuple[str, ...] = (), **defaults: Setting
 ) -> Setting:
-    """Declare a field; `of` are the algorithms that have it, `defaults` those that differ.
-
-    What is DQN's default is DRQN's too, if it has none of its own.
-    """
-    if "DQN" in defaults:
-        defaults.setdefault("DRQN", defaults["DQN"])
-    metadata = {"rule": rule, "meaning": meaning, "of": of or ALGORITHMS, "defaults": defaults}
-    return field(default=default, metadata=metadata)
+    return field(default=default, metadata=metadata(rule, meaning, of=of, **defaults))
 
 
 def _check_grammar(grammar: str) -> None:
     if grammar:
         parse_actions(grammar)
-
-
-def _check_uuid(text: str) -> None:
-    if text and not _UUID.fullmatch(text):
-        raise ValueError("must be a UUID in lower case")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,23 +86,27 @@ class Config:
         "float32",
         "What the learner multiplies in; bfloat16 pays on processors and GPUs that have it.",
     )
-    game: str = _setting(Choice(("doom",)), "doom", "Game to learn.")
-    scenario: str = _setting(Choice(tuple(SCENARIOS)), "basic", "Map of the game, by its name.")
+    game: str = _setting(
+        Choice(tuple(MAP_NAMES)), "doom", "Game to learn; some settings belong to one of them only."
+    )
+    scenario: str = _setting(
+        Choice(ALL_MAPS), "basic", "Map of the game, by its name.", catch="board"
+    )
     map_id: str = _setting(
-        Text(36, _check_uuid), "", "Catalogue id of the map; empty takes the scenario's own."
+        Text(36, check_uuid), "", "Catalogue id of the map; empty takes the scenario's own."
     )
     maps: tuple[str, ...] = _setting(
-        Names(tuple(SCENARIOS), most=16),
+        Names(ALL_MAPS, most=16),
         (),
         "Maps to train on side by side, as evenly as games can share them; empty is `scenario`.",
     )
     test_maps: tuple[str, ...] = _setting(
-        Names(tuple(SCENARIOS), most=16),
+        Names(ALL_MAPS, most=16),
         (),
         "Maps to judge checkpoints on; empty takes those that are trained on.",
     )
     curriculum: tuple[Stage, ...] = _setting(
-        Stages(tuple(SCENARIOS), most=16),
+        Stages(ALL_MAPS, most=16),
         (),
         "Maps to train on one after the other, each until eval_return at a checkpoint is `until`.",
     )
@@ -139,8 +127,10 @@ class Config:
     depth: bool = _setting(Flag(), default=False, meaning="Observe the depth of every pixel.")
     labels: bool = _setting(Flag(), default=False, meaning="Observe the object in every pixel.")
     automap: bool = _setting(Flag(), default=False, meaning="Observe the map drawn so far.")
-    history: int = _setting(Integer(1, 16), 4, "Frames an observation holds.", DRQN=1)
-    frame_skip: int = _setting(Integer(1, 35), 4, "Game tics (35 a second) a decision is held.")
+    history: int = _setting(Integer(1, 16), 4, "Frames an observation holds.", DRQN=1, catch=1)
+    frame_skip: int = _setting(
+        Integer(1, 35), 4, "Game tics (35 a second) a decision is held.", catch=1
+    )
     bots: int = _setting(
         Integer(0, 15), 0, "Built-in opponents that join; the scenario must be a deathmatch."
     )
@@ -161,12 +151,9 @@ class Config:
     )
     reward_weights: dict[str, float] = field(
         default_factory=dict,
-        metadata={
-            "of": ALGORITHMS,
-            "defaults": {},
-            "rule": Weights(REWARD_KINDS, 1e6),
-            "meaning": "Points added to the game's own reward per event of a kind.",
-        },
+        metadata=metadata(
+            Weights(REWARD_KINDS, 1e6), "Points added to the game's own reward per event of a kind."
+        ),
     )
 
     game_variables: tuple[str, ...] = _setting(
@@ -177,6 +164,22 @@ class Config:
     )
     feature_weight: float = _setting(
         Number(0, 1e6), 1.0, "Weight of the loss of game features beside the algorithm's own."
+    )
+
+    self_play: bool = _setting(
+        Flag(),
+        default=False,
+        meaning="Play matches against earlier checkpoints of this very run.",
+    )
+    opponent_pool: int = _setting(
+        Integer(1, 64), 10, "Checkpoints, the latest ones, that opponents are drawn from."
+    )
+    opponent_weights: dict[str, float] = field(
+        default_factory=lambda: {"latest": 0.5, "past": 0.5},
+        metadata=metadata(
+            Weights(("latest", "past", "oldest"), 1e6, smallest=0.0),
+            "How likely an opponent is the latest or oldest of the pool, or any: past.",
+        ),
     )
 
     max_iterations: int = _setting(
@@ -333,8 +336,12 @@ class Config:
         return self.games * self.rollout_steps
 
     def to_mapping(self) -> dict[str, Any]:
-        """Every field that the algorithm has, ready for JSON; `parse` gives the same Config."""
-        names = [entry.name for entry in fields(self) if self.algorithm in entry.metadata["of"]]
+        """Every field that algorithm and game have, ready for JSON; `parse` gives the same."""
+        names = [
+            entry.name
+            for entry in fields(self)
+            if self.algorithm in entry.metadata["of"] and self.game in games_of(entry.name)
+        ]
         values = asdict(self)
         return {
             name: list(values[name]) if isinstance(values[name], tuple) else values[name]
@@ -350,33 +357,22 @@ def parse(mapping: Mapping[str, object]) -> Config:
     """
     known = {entry.name: entry for entry in fields(Config)}
     given = parse_fields(mapping, {name: rule_of(entry) for name, entry in known.items()})
-    algorithm = given.get("algorithm", known["algorithm"].default)
+    chosen = {name: given.get(name, known[name].default) for name in ("algorithm", "game")}
     for name in mapping:
-        owners = known[name].metadata["of"]
-        if algorithm not in owners:
-            raise ConfigError(name, f"is no setting of {algorithm}, only of {', '.join(owners)}")
+        check_owners(name, chosen["algorithm"], known[name].metadata["of"])
+        check_owners(name, chosen["game"], games_of(name))
     values: dict[str, Any] = {
-        name: entry.metadata["defaults"][algorithm]
+        name: entry.metadata["defaults"][one]
+        for one in chosen.values()
         for name, entry in known.items()
-        if algorithm in entry.metadata["defaults"]
+        if one in entry.metadata["defaults"]
     }
-    return coherent(maps.settled(Config(**values | given), given=set(mapping)))
-
-
-def schema() -> dict[str, Any]:
-    """Say the same rules as one JSON Schema (2020-12), with meanings and defaults."""
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "Training run",
-        "type": "object",
-        "properties": {entry.name: described(entry, ALGORITHMS) for entry in fields(Config)},
-        "additionalProperties": False,
-    }
+    return coherent(Config(**values | given), given=set(mapping))
 
 
 def schema_text() -> str:
     """Compose what `config.schema.json` must hold."""
-    return json.dumps(schema(), indent=2) + "\n"
+    return json.dumps(schema(Config), indent=2) + "\n"
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from games.catalogue import map_id
+from games.catalogue import MAP_NAMES, map_id
 from games.doom.actions import GrammarError, parse_actions
 from games.doom.scenarios import SCENARIOS, check_actions
 from trainer.rules import ConfigError
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from trainer.config import Config
+
+
+ALL_MAPS = tuple(name for names in MAP_NAMES.values() for name in names)
+"""The names of the maps of all games."""
 
 
 class MapPlan:
@@ -58,6 +62,10 @@ def settled(config: Config, *, given: set[str]) -> Config:
     config = _on_its_map(config, given=given)
     if config.maps and config.curriculum:
         raise ConfigError("curriculum", "must not come together with maps")
+    for field, name in _named(config):
+        if name not in MAP_NAMES[config.game]:
+            known = ", ".join(MAP_NAMES[config.game])
+            raise ConfigError(field, f"is no map of {config.game}; known: {known}")
     listed = tuple(stage.scenario for stage in config.curriculum) or config.maps
     if listed and "scenario" not in given and not config.map_id:
         config = replace(config, scenario=listed[0])
@@ -65,7 +73,8 @@ def settled(config: Config, *, given: set[str]) -> Config:
         field = "curriculum" if config.curriculum else "maps"
         raise ConfigError("scenario", f"must be one of {field}: {', '.join(listed)}")
     _check_counts(config)
-    _check_actions(config)
+    if config.game == "doom":
+        _check_actions(config)
     return config
 
 
@@ -91,7 +100,8 @@ def _on_its_map(config: Config, *, given: set[str]) -> Config:
     """Take the scenario from the map, where one is named."""
     if not config.map_id:
         return config
-    scenario = {map_id(config.game, name): name for name in SCENARIOS}.get(config.map_id)
+    maps = {map_id(config.game, name): name for name in MAP_NAMES[config.game]}
+    scenario = maps.get(config.map_id)
     if scenario is None:
         raise ConfigError("map_id", f"is no map of {config.game}")
     if "scenario" in given and config.scenario != scenario:
@@ -114,6 +124,8 @@ def _check_actions(config: Config) -> None:
     """Refuse maps on which a decision means different things."""
     first = config.scenario
     for field, name in _named(config):
+        if config.self_play and SCENARIOS[name].players == 1:
+            raise ConfigError("self_play", f"cannot play {name}, which is for one player")
         if config.bots and not SCENARIOS[name].is_deathmatch:
             raise ConfigError("bots", f"cannot play {name}, which is no deathmatch")
         own = config.action_combinations or SCENARIOS[name].action_combinations

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import difflib
 import math
-from dataclasses import MISSING, Field, dataclass
+import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+
+_UUID = re.compile("[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
 
 
 class ConfigError(ValueError):
@@ -184,10 +188,19 @@ class Names:
 
 @dataclass(frozen=True)
 class Weights:
-    """A number for each of some known names; names left out weigh 0."""
+    """A number for each of some known names, from -largest if not from smallest to largest.
+
+    Names left out weigh 0.
+    """
 
     names: tuple[str, ...]
     largest: float
+    smallest: float | None = None
+
+    @property
+    def _each(self) -> Number:
+        least = -self.largest if self.smallest is None else self.smallest
+        return Number(least, self.largest)
 
     def parse(self, name: str, value: object) -> dict[str, float]:
         """Answer the weights that are set, or raise ConfigError naming the entry."""
@@ -196,12 +209,11 @@ class Weights:
         for key in value:
             if key not in self.names:
                 raise ConfigError(f"{name}.{key}", f"is unknown; known: {', '.join(self.names)}")
-        weight = Number(-self.largest, self.largest)
-        return {key: weight.parse(f"{name}.{key}", value[key]) for key in sorted(value)}
+        return {key: self._each.parse(f"{name}.{key}", value[key]) for key in sorted(value)}
 
     def schema(self) -> dict[str, Any]:
         """Say the rule in JSON Schema."""
-        entries = {name: Number(-self.largest, self.largest).schema() for name in self.names}
+        entries = {name: self._each.schema() for name in self.names}
         return {"type": "object", "properties": entries, "additionalProperties": False}
 
 
@@ -256,6 +268,12 @@ class Stages:
         return {"type": "array", "items": stage, "maxItems": self.most}
 
 
+def check_uuid(text: str) -> None:
+    """Let a text be empty or a UUID; raises ValueError."""
+    if text and not _UUID.fullmatch(text):
+        raise ValueError("must be a UUID in lower case")
+
+
 Rule = Integer | Integers | Names | Number | Optional | Choice | Flag | Text | Weights | Stages
 
 
@@ -274,27 +292,3 @@ def parse_fields(
             hint = f"; did you mean {near[0]}?" if near else ""
             raise ConfigError(f"{path}{name}", f"is not a field{hint}")
     return {name: rules[name].parse(f"{path}{name}", value) for name, value in mapping.items()}
-
-
-def rule_of(entry: Field[Any]) -> Rule:
-    """Read the rule of a field that declares one."""
-    return entry.metadata["rule"]
-
-
-def described(entry: Field[Any], everyone: tuple[str, ...]) -> dict[str, Any]:
-    """Say a field in JSON Schema, with its meaning and defaults.
-
-    A field that not `everyone` of the algorithms has names those that do.
-    """
-    factory = entry.default_factory
-    default = entry.default if factory is MISSING else factory()
-    answer = {
-        **rule_of(entry).schema(),
-        "default": list(default) if isinstance(default, tuple) else default,
-        "description": entry.metadata["meaning"],
-    }
-    if entry.metadata["of"] != everyone:
-        answer["x-algorithms"] = list(entry.metadata["of"])
-    if entry.metadata["defaults"]:
-        answer["x-defaults"] = entry.metadata["defaults"]
-    return answer

@@ -53,7 +53,7 @@ async def test_a_run_is_created_with_a_complete_config_and_a_chosen_seed(bench: 
     run = await bench.create({"algorithm": "DQN", "gamma": 0.9}, tags=["a", "b", "a"])
     again = await bench.get(run.id)
     assert again.config["gamma"] == 0.9
-    assert again.config["batch_size"] == training.parse({}).batch_size
+    assert again.config["batch_size"] == training.parse({"algorithm": "DQN"}).batch_size
     assert again.config["seed"] == run.seed
     assert 0 <= run.seed < 2**30
     assert (again.game, again.map_id) == ("doom", catalogue.map_id("doom", "basic"))
@@ -73,10 +73,24 @@ async def test_a_run_that_is_judged_on_what_it_trains_on_says_so(bench: Bench) -
     assert not (await bench.create({**maps, "test_maps": ["simpler_basic"]})).warnings
 
 
+async def test_a_run_on_catch_is_complete_and_listed_by_its_game(bench: Bench) -> None:
+    board = catalogue.map_id("catch", "board")
+    made = [await bench.create({"game": "catch"}), await bench.create({}, map_id=board)]
+    for run in made:
+        assert (run.game, run.map_id, run.config["scenario"]) == ("catch", board, "board")
+    await bench.create({})
+    request = run_service_pb2.ListRunsRequest(game="catch")
+    listed = await bench.runs.ListRuns(request, metadata=bench.user)
+    assert {run.id for run in listed.items} == {run.id for run in made}
+
+
 @pytest.mark.parametrize(
     ("config", "field"),
     [
         ({"gama": 0.9}, "config.gama"),
+        ({"game": "catch", "frame_skip": 4}, "config.frame_skip"),
+        ({"game": "doom", "map_id": catalogue.map_id("catch", "board")}, "config.game"),
+        ({"map_id": ["basic"]}, "config.map_id"),
         ({"maps": ["basic", "take_cover"]}, "config.maps[1]"),
         (
             {"curriculum": [{"scenario": "basic"}, {"scenario": "basic"}]},

@@ -11,14 +11,7 @@ import pytest
 from games.catalogue import map_id
 from games.doom.scenarios import SCENARIOS
 from trainer.coherence import REWARD_SCALES
-from trainer.config import (
-    ALGORITHMS,
-    SCHEMA_PATH,
-    Config,
-    ConfigError,
-    parse,
-    schema_text,
-)
+from trainer.config import ALGORITHMS, SCHEMA_PATH, Config, ConfigError, parse, schema_text
 from trainer.rules import (
     Choice,
     Flag,
