@@ -57,7 +57,10 @@ class Episode(TypedDict):
 
 @dataclass(frozen=True)
 class Post:
-    """What one actor is in charge of: `count` games of the ring from `first` on."""
+    """What one actor is in charge of: `count` games of the ring from `first` on.
+
+    `games_before` are the games of other learners that are counted before those of the ring.
+    """
 
     number: int
     first: int
@@ -68,6 +71,7 @@ class Post:
     behaviour: Behaviour
     ring: Ring
     weights: Weights
+    games_before: int = 0
 
 
 class Actor:
@@ -176,7 +180,7 @@ class Actor:
         return outcome.reward, CUT if outcome.cut else ENDED
 
     def _begin_episode(self, index: int, step: int) -> None:
-        slot, number = step % self._ring.length, self._post.first + index
+        slot, number = step % self._ring.length, self._number_of(index)
         seed = training_seed(self._post.seed, self._since, number, self._begun[index])
         self._begun[index] += 1
         self._lengths[index] = 0
@@ -184,6 +188,10 @@ class Actor:
         self.show(index, seed, self._frames[slot, index])
         self._ring["ages"][slot, index] = 0
         self._note(index, step)
+
+    def _number_of(self, index: int) -> int:
+        """Count a game among those of all learners."""
+        return self._post.games_before + self._post.first + index
 
     def _note(self, index: int, step: int) -> None:
         """Keep what is known beside the frame of a step."""

@@ -169,6 +169,9 @@ class Config:
     )
     games: int = _setting(Integer(1, 256), 16, "Games played side by side.", DQN=8)
     actors: int = _setting(Integer(1, 64), 2, "Processes that play the games, each on one core.")
+    learners: int = _setting(
+        Integer(1, 64), 1, "Processes that learn together, each from its share of the games."
+    )
     rollout_steps: int = _setting(
         Integer(1, 4096), 64, "Steps of each game in a window; there is one an iteration.", DQN=8
     )
@@ -211,10 +214,7 @@ class Config:
         Integer(1, 65_536), 4, "Steps of all games together for each update.", of=Q_LEARNING
     )
     replay_capacity: int = _setting(
-        Integer(256, 2_000_000),
-        10_000,
-        "Steps of all games together that the replay holds.",
-        of=Q_LEARNING,
+        Integer(256, 2_000_000), 10_000, "Steps of all games that the replay holds.", of=Q_LEARNING
     )
     persist_replay: bool = _setting(
         Flag(),
@@ -226,10 +226,7 @@ class Config:
         Integer(64, 1_000_000), 1_000, "Steps played before the first update.", of=Q_LEARNING
     )
     target_interval: int = _setting(
-        Integer(1, 10_000_000),
-        250,
-        "Updates between two copies of the network to the target.",
-        of=Q_LEARNING,
+        Integer(1, 10_000_000), 250, "Updates between copies to the target network.", of=Q_LEARNING
     )
     start_decay: int = _setting(
         Integer(0, 10_000_000_000), 1_000, "Step up to which every action is random.", of=Q_LEARNING
@@ -336,6 +333,9 @@ def _check_together(config: Config) -> None:
         raise ConfigError("action_combinations", str(error)) from error
     if config.actors > config.games:
         raise ConfigError("actors", "must not exceed games")
+    for name in ("games", "actors", "batch_size"):
+        if getattr(config, name) % config.learners:
+            raise ConfigError(name, f"must be a multiple of learners, {config.learners}")
     if config.history > config.rollout_steps:
         raise ConfigError("rollout_steps", "must not be less than history")
     if config.algorithm in Q_LEARNING:

@@ -10,7 +10,7 @@ import ctypes
 import json
 import os
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self
 
@@ -39,13 +39,20 @@ class ActorError(RuntimeError):
 
 @dataclass(frozen=True)
 class Casting:
-    """Who plays: `actors` processes share `ring.shape.games` games as evenly as they can."""
+    """Who plays: `actors` processes share `ring.shape.games` games as evenly as they can.
+
+    Actors and games of other learners are counted before them: they have other numbers, from which
+    their seeds derive. The first actor of all is on core number `core`, each other on the next.
+    """
 
     actors: int
     seed: int
     make_game: Callable[[], Game]
     variables: tuple[str, ...]
     behaviour: Behaviour
+    actors_before: int = 0
+    games_before: int = 0
+    core: int = field(default_factory=os.getpid)
 
 
 class Players:
@@ -65,7 +72,7 @@ class Players:
         self._actors = [
             _Remote(
                 Post(
-                    number=number,
+                    number=casting.actors_before + number,
                     first=first,
                     count=last - first,
                     seed=casting.seed,
@@ -74,7 +81,9 @@ class Players:
                     behaviour=casting.behaviour,
                     ring=ring,
                     weights=self._weights,
-                )
+                    games_before=casting.games_before,
+                ),
+                casting.core + casting.actors_before + number,
             )
             for number, (first, last) in enumerate(pairwise(bounds))
         ]
@@ -133,11 +142,11 @@ class Players:
 class _Remote:
     """One actor's process, and the way to it."""
 
-    def __init__(self, post: Post) -> None:
+    def __init__(self, post: Post, core: int) -> None:
         self._number = post.number
         self._connection, theirs = CONTEXT.Pipe()
         self._process: BaseProcess = CONTEXT.Process(
-            target=_live, args=(post, theirs, os.getpid()), name=f"actor-{post.number}", daemon=True
+            target=_live, args=(post, theirs, core), name=f"actor-{post.number}", daemon=True
         )
         self._process.start()
         theirs.close()
@@ -171,13 +180,13 @@ class _Remote:
         return f"actor {self._number} ended with exit code {self._process.exitcode}"
 
 
-def _live(post: Post, connection: Connection, learner: int) -> None:
+def _live(post: Post, connection: Connection, core: int) -> None:
     """Be an actor until the learner closes its end, or is gone."""
     # The parent is the fork server, which ends with the learner, however that ends.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    pin_thread(learner + post.number)
+    pin_thread(core)
     try:
         with contextlib.closing(Actor(post)) as actor:
             _serve(actor, connection)
