@@ -11,10 +11,12 @@ import os
 import signal
 import time
 from datetime import timedelta
+from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
 import torch
 from torch import distributed
+from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from trainer.forkserver import CONTEXT, prepare
 from trainer.peers import ALONE, LostPeerError, Peers
@@ -50,7 +52,10 @@ def together(count: int, follow: Follow) -> Iterator[Peers]:
         with _by_torchrun() as peers:
             if count != started:
                 raise ConfigError("learners", f"must be {started}, as many as torchrun started")
-            yield peers
+            try:
+                yield peers
+            except LostPeerError as error:
+                raise LearnerError(f"another learner is gone: {error}") from error
     elif count > 1:
         with _by_the_first(count, follow) as peers:
             yield peers
@@ -66,7 +71,8 @@ def is_follower() -> bool:
 def attend(follow: Follow) -> None:
     """Be one of the other learners that torchrun has started, until the first is done."""
     _outlive_signals()
-    with _by_torchrun() as peers:
+    # Whoever is gone says why, here as below.
+    with contextlib.suppress(LostPeerError), _by_torchrun() as peers:
         follow(peers)
 
 
@@ -79,11 +85,8 @@ def _by_torchrun() -> Iterator[Peers]:
         int(os.environ.get(name, default))
         for name, default in (("LOCAL_RANK", "0"), ("LOCAL_WORLD_SIZE", "1"))
     )
-    try:
-        with _met(place, places) as peers:
-            yield peers
-    except LostPeerError as error:
-        raise LearnerError(f"another learner is gone: {error}") from error
+    with _met(place, places) as peers:
+        yield peers
 
 
 @contextlib.contextmanager
@@ -91,24 +94,27 @@ def _by_the_first(count: int, follow: Follow) -> Iterator[Peers]:
     """Start the others, and meet them."""
     prepare()
     timeout = timedelta(seconds=_START_TIMEOUT_S)
-    store = distributed.TCPStore(
-        _LOOPBACK, 0, is_master=True, wait_for_workers=False, timeout=timeout
-    )
+    store = TCPStore(_LOOPBACK, 0, is_master=True, wait_for_workers=False, timeout=timeout)
     others = [_Remote(rank, count, store.port, follow) for rank in range(1, count)]
     try:
         for other in others:
             other.wait_until_started()
         with _on_this_machine(store, 0, count) as peers:
             yield peers
-    except LostPeerError as error:
-        raise LearnerError(_how_they_ended(others)) from error
-    finally:
         for other in others:
-            other.close()
+            other.join(_END_TIMEOUT_S)
+    except LostPeerError as error:
+        raise LearnerError(
+            _who_failed(others) or f"the learners lost each other: {error}"
+        ) from error
+    finally:
+        # Their actors notice and end as if they had been told to.
+        for other in others:
+            other.kill()
 
 
 @contextlib.contextmanager
-def _on_this_machine(store: distributed.TCPStore, rank: int, count: int) -> Iterator[Peers]:
+def _on_this_machine(store: TCPStore, rank: int, count: int) -> Iterator[Peers]:
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     distributed.init_process_group(
         _backend(), store=store, rank=rank, world_size=count, timeout=_timeout(rank)
@@ -154,13 +160,15 @@ class _Remote:
             self.join(_END_TIMEOUT_S)
             raise LearnerError(self.how_it_ended())
 
-    def join(self, timeout_s: float) -> None:
-        self._process.join(timeout_s)
+    @property
+    def sentinel(self) -> int:
+        """What becomes ready when it ends."""
+        return self._process.sentinel
 
     @property
-    def is_at_fault(self) -> bool:
-        """Whether it failed by itself, and not because another learner did."""
-        return self._process.exitcode != 0
+    def has_failed(self) -> bool:
+        """Whether it ended by itself, and not because another one did."""
+        return self._process.exitcode not in {None, 0}
 
     def how_it_ended(self) -> str:
         if self._process.exitcode is None:
@@ -169,11 +177,13 @@ class _Remote:
             return f"learner {self._rank} failed: {words}"
         return f"learner {self._rank} ended with exit code {self._process.exitcode}"
 
-    def close(self) -> None:
-        self.join(_END_TIMEOUT_S)
+    def join(self, timeout_s: float) -> None:
+        self._process.join(timeout_s)
+
+    def kill(self) -> None:
         if self._process.is_alive():
             self._process.kill()
-            self._process.join()
+        self._process.join()
         self._connection.close()
 
     def _last_words(self) -> str | None:
@@ -183,25 +193,28 @@ class _Remote:
             return None
 
 
-def _how_they_ended(others: list[_Remote]) -> str:
-    deadline = time.monotonic() + _END_TIMEOUT_S
-    for other in others:
-        other.join(max(0.0, deadline - time.monotonic()))
-    return "; ".join(other.how_it_ended() for other in others if other.is_at_fault)
+def _who_failed(others: list[_Remote]) -> str:
+    """Wait until one of them has ended by itself; answers how, and nothing if none has."""
+    running, deadline = list(others), time.monotonic() + _END_TIMEOUT_S
+    while running and not any(other.has_failed for other in others):
+        ended = wait([one.sentinel for one in running], max(0.0, deadline - time.monotonic()))
+        if not ended:
+            break
+        running = [one for one in running if one.sentinel not in ended]
+    culprits = [other for other in others if other.has_failed] or running
+    return "; ".join(other.how_it_ended() for other in culprits)
 
 
 def _live(rank: int, count: int, port: int, follow: Follow, connection: Connection) -> None:
     """Be one of the other learners, until the first is done or gone."""
+    prepare()
     _outlive_signals()
     connection.send("")
     timeout = timedelta(seconds=_START_TIMEOUT_S)
-    store = distributed.TCPStore(_LOOPBACK, port, is_master=False, timeout=timeout)
+    store = TCPStore(_LOOPBACK, port, is_master=False, timeout=timeout)
     try:
-        with _on_this_machine(store, rank, count) as peers:
+        with contextlib.suppress(LostPeerError), _on_this_machine(store, rank, count) as peers:
             follow(peers)
-    except LostPeerError:
-        # Whoever is gone says why.
-        return
     except Exception as error:
         connection.send(repr(error))
         raise

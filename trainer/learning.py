@@ -122,8 +122,8 @@ class Learner(Generic[Learned]):
 
 
 def _device(gpu_id: int, peers: Peers) -> torch.device:
-    """Take the GPU named, and for further learners on this machine those after it, if it has all."""
-    if 0 <= gpu_id and gpu_id + peers.places <= torch.cuda.device_count():
+    """Take the GPU named, and for more learners on this machine those after it, if it has all."""
+    if gpu_id >= 0 and gpu_id + peers.places <= torch.cuda.device_count():
         return torch.device("cuda", gpu_id + peers.place)
     return torch.device("cpu")
 

@@ -32,6 +32,7 @@ from trainer.signature import check_signature
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
     from trainer.actor import Episode
     from trainer.checkpoint import Tensors
     from trainer.config import Config
