@@ -14,10 +14,10 @@ DEMO_ARGS ?=
 BENCH_ARGS ?=
 SERVICE ?=
 
-.PHONY: help venv demo up down status logs test lint fmt proto bench clean
+.PHONY: help venv demo up down status logs test lint fmt proto bench bench-train clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 13
 
 venv: $(INSTALLED) ## install everything into .venv
 
@@ -60,6 +60,9 @@ proto: $(INSTALLED) ## regenerate gen/ from protos/
 
 bench: $(INSTALLED) ## measure speed and memory; prints a table and writes bench/results/
 	$(BIN)/python -m bench $(BENCH_ARGS)
+
+bench-train: $(INSTALLED) ## train beside other trainers in turn (hours; BENCH_ARGS="--only sb3_ppo --cap 60")
+	$(BIN)/python -m bench.train $(BENCH_ARGS)
 
 clean: ## remove the virtual environment and caches; an install stays
 	rm -rf .venv .build .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from games.doom.observation import COLORS, LIMITS
@@ -150,3 +151,8 @@ GAMES = (
         ),
     ),
 )
+
+MAP_NAMES: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
+    {game.name: tuple(one.name for one in game.maps) for game in GAMES}
+)
+"""The names of the maps of every game, by its own name."""

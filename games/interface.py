@@ -103,6 +103,11 @@ class Game(Protocol):
         """
         ...
 
+    @property
+    def facts(self) -> Mapping[str, float]:
+        """What else is to be told of the episode, by name; whoever plays many logs the means."""
+        ...
+
     def close(self) -> None:
         """End the game and everything it started; closing twice is allowed."""
         ...

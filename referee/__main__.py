@@ -53,18 +53,21 @@ def _play(attempt: Attempt, assignment: Assignment) -> Request:
     trained = _trained_agent(attempt, assignment)
     for scenario in assignment.task.scenarios:
         agent = trained or builtin_agent(assignment.task.agent, scenario)
-        _play_scenario(attempt, assignment, scenario.scenario, agent)
+        _play_scenario(attempt, assignment, scenario, agent)
         if attempt.request() is not Request.GO_ON:
             break
     return attempt.request()
 
 
-def _play_scenario(attempt: Attempt, assignment: Assignment, scenario: str, agent: Agent) -> None:
+def _play_scenario(
+    attempt: Attempt, assignment: Assignment, row: SuiteScenario, agent: Agent
+) -> None:
+    scenario = row.scenario
     seeds = assignment.seeds_left(scenario)
     if not seeds:
         return
     metrics = list(assignment.task.metrics)
-    with open_game(scenario, agent) as game:
+    with open_game(row, agent) as game:
         send_at = time.monotonic() + _SEND_INTERVAL_S
         for place, seed in enumerate(seeds, start=1):
             if attempt.request() is not Request.GO_ON:
@@ -100,8 +103,19 @@ def _trained_agent(attempt: Attempt, assignment: Assignment) -> TrainedAgent | N
         raise CheckpointError(str(error)) from error
     agent = TrainedAgent(path)
     path.unlink()
+    check_game(agent.policy.manifest.game, task.scenarios)
     check_disjoint(agent.policy.manifest.config, task.scenarios)
     return agent
+
+
+def check_game(game: str, scenarios: Iterable[SuiteScenario]) -> None:
+    """Refuse to judge a player on another game than its own; raises CheckpointError."""
+    for scenario in scenarios:
+        if scenario.game != game:
+            raise CheckpointError(
+                f"the checkpoint plays {game}, and scenario {scenario.scenario} is of "
+                f"{scenario.game}"
+            )
 
 
 def check_disjoint(config: Mapping[str, object], scenarios: Iterable[SuiteScenario]) -> None:

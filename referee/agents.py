@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
-
-from games.doom.observation import ObservationOptions
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,8 +19,8 @@ class Agent(Protocol):
     """A player; the same seed and the same observations give the same actions."""
 
     @property
-    def options(self) -> ObservationOptions:
-        """What it has to be shown, and how long its decisions last."""
+    def observation(self) -> Mapping[str, Any]:
+        """What it has to be shown, and how long its decisions last, as options of its game."""
         ...
 
     @property
@@ -44,7 +42,7 @@ class BuiltinAgent:
     """`random` draws every action evenly, `fixed` always takes the first one."""
 
     name: str
-    options: ObservationOptions
+    observation: Mapping[str, Any]
     action_combinations: str
 
     def begin(self, seed: int, action_count: int) -> None:
@@ -72,7 +70,7 @@ class TrainedAgent:
         # One core plays the game; results also do not depend on how many a machine has.
         torch.set_num_threads(1)
         self.policy = load(path)
-        self.options = self.policy.observation_options
+        self.observation = self.policy.manifest.observation
         self.action_combinations = self.policy.manifest.action_combinations
 
     def begin(self, seed: int, action_count: int) -> None:  # noqa: ARG002 - it draws nothing
@@ -86,5 +84,5 @@ class TrainedAgent:
 
 def builtin_agent(name: str, scenario: SuiteScenario) -> BuiltinAgent:
     """Set a built-in agent up as the suite's scenario says."""
-    options = ObservationOptions(frame_skip=scenario.frame_skip)
-    return BuiltinAgent(name, options, scenario.action_combinations)
+    observation = {"frame_skip": scenario.frame_skip} if scenario.game == "doom" else {}
+    return BuiltinAgent(name, observation, scenario.action_combinations)

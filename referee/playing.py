@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import vizdoom
 
+from games.catch import CatchGame
 from games.doom.environment import DoomGame
+from games.doom.observation import ObservationOptions
 from games.stack import Stack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from games.interface import Outcome
+    from elodrome.evaluator.v1.suite_pb2 import SuiteScenario
+
+    from games.interface import Game, Outcome
     from referee.agents import Agent
 
 ENVIRONMENT_VERSION = f"vizdoom {vizdoom.__version__}"
@@ -24,7 +29,7 @@ ENVIRONMENT_VERSION = f"vizdoom {vizdoom.__version__}"
 class Ended:
     """An episode that has just ended, while the game still knows it."""
 
-    game: DoomGame
+    game: Game
     last: Outcome
     decisions: int
 
@@ -47,12 +52,29 @@ MEASURES: dict[str, Callable[[Ended], float]] = {
 }
 
 
-def open_game(scenario: str, agent: Agent) -> DoomGame:
-    """Declare the game as the agent needs it; it begins on entry of its context."""
-    return DoomGame(scenario, agent.options, action_combinations=agent.action_combinations)
+def open_game(row: SuiteScenario, agent: Agent) -> contextlib.closing[Game]:
+    """Start the game of a suite's scenario as the agent needs it; it ends with its context."""
+    return contextlib.closing(_GAMES[row.game](row.scenario, agent))
 
 
-def play_episode(game: DoomGame, agent: Agent, seed: int, metrics: Sequence[str]) -> Measured:
+def _doom(scenario: str, agent: Agent) -> DoomGame:
+    game = DoomGame(
+        scenario,
+        ObservationOptions(**agent.observation),
+        action_combinations=agent.action_combinations,
+    )
+    game.start()
+    return game
+
+
+def _catch(_scenario: str, agent: Agent) -> CatchGame:
+    return CatchGame(**agent.observation)
+
+
+_GAMES: dict[str, Callable[[str, Agent], Game]] = {"doom": _doom, "catch": _catch}
+
+
+def play_episode(game: Game, agent: Agent, seed: int, metrics: Sequence[str]) -> Measured:
     """Play the episode of `seed` to its end."""
     started = time.perf_counter()
     stack = Stack(game.observation_space)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from elodrome.executor.v1 import run_pb2
 from google.protobuf import json_format
 
-from trainer import checkpoint, forkserver, learners, provenance
+from trainer import checkpoint, forkserver, learners, maps, provenance
 from trainer import config as run_config
 from trainer.algorithms import follow, opened
 from trainer.attempt import Attempt, Ending, run
@@ -48,6 +48,8 @@ def train(attempt: Attempt) -> Request | Ending:
     On return everything said is durable.
     """
     config = _config(attempt)
+    for warning in maps.warnings(config.to_mapping()):
+        logger.warning(warning)
     metrics = MetricStream(attempt.executor, attempt.credential)
     store = CheckpointStore(attempt.registry, attempt.credential, attempt.lease.run.id)
     reporter = OnlineReporter(attempt, metrics, store, max_iterations=config.iterations)

@@ -8,7 +8,7 @@ random in a window derives from the run's seed, the window and the actor's numbe
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, Protocol, TypedDict
 
 import numpy as np
 import torch
@@ -49,24 +49,30 @@ class Behaviour(Protocol):
 
 
 class Episode(TypedDict):
-    """An episode that was played to its end: the game's own score, and its length in steps."""
+    """An episode that was played to its end: the game's own score, and its length in steps.
+
+    `facts` are what else the game tells of it.
+    """
 
     score: float
     length: int
+    facts: NotRequired[dict[str, float]]
 
 
 @dataclass(frozen=True)
 class Post:
     """What one actor is in charge of: `count` games of the ring from `first` on.
 
-    `games_before` are the games of other learners that are counted before those of the ring.
+    `games_before` are those of other learners, which are counted before those of the ring. Game g
+    of all plays `maps[g % len(maps)]` at first.
     """
 
     number: int
     first: int
     count: int
     seed: int
-    make_game: Callable[[], Game]
+    make_game: Callable[[str], Game]
+    maps: tuple[str, ...]
     variables: tuple[str, ...]
     behaviour: Behaviour
     ring: Ring
@@ -85,14 +91,34 @@ class Actor:
         self.state_size = post.ring.shape.state_size
         self._network = post.behaviour.network()
         post.weights.lend(self._network)
-        self.games = [post.make_game() for _ in range(post.count)]
+        self._maps = [self._map_of(index, post.maps) for index in range(post.count)]
+        self.games = [post.make_game(name) for name in self._maps]
         self._frames = self._ring["frames"]
+        self._has_notes = bool(post.variables) or bool(post.ring.shape.features)
         self._all = np.arange(post.count)
         self._state = torch.zeros(post.count, self.state_size)
         self._since = 0
         self._begun = [0] * post.count
         self._lengths = [0] * post.count
         self.crashes = 0
+
+    def choose(self, maps: tuple[str, ...]) -> None:
+        """Let the games play these maps; one that plays another map now begins anew.
+
+        Restart or evaluate afterwards.
+        """
+        for index in range(len(self.games)):
+            name = self._map_of(index, maps)
+            if name != self._maps[index]:
+                self._maps[index] = name
+                self._begin_game(index)
+
+    def _map_of(self, index: int, maps: tuple[str, ...]) -> str:
+        return maps[self._number_of(index) % len(maps)]
+
+    def _number_of(self, index: int) -> int:
+        """Count a game among those of all learners."""
+        return self._post.games_before + self._post.first + index
 
     def restart(self, iteration: int) -> None:
         """Leave every episode and begin those that the iteration decides."""
@@ -101,7 +127,9 @@ class Actor:
         self._state.zero_()
         self._keep_state(iteration)
         for index in range(len(self.games)):
-            self._begin_episode(index, iteration * self._ring.shape.rollout_steps)
+            self._begin_episode(
+                index, iteration * self._ring.shape.rollout_steps % self._ring.length
+            )
 
     def play(self, iteration: int, exploration: float) -> list[Episode]:
         """Play the window of an iteration into the ring; answers the episodes that ended in it."""
@@ -111,17 +139,22 @@ class Actor:
         for step in range(iteration * length, (iteration + 1) * length):
             actions = self._decide(step, generator, exploration)
             slot, after = step % ring.length, (step + 1) % ring.length
-            for index, action in enumerate(actions.tolist()):
-                reward, end = self._advance(index, action, step + 1, finished)
-                ring["rewards"][slot, index] = reward
-                ring["ends"][slot, index] = end
-            goes_on = ring["ends"][slot] == GOES_ON
-            ring["ages"][after] = np.where(goes_on, ring["ages"][slot] + 1, 0)
+            # One write for all games: numpy takes as long for one number as for eight.
+            rewards, ends = zip(
+                *[
+                    self._advance(index, action, after, finished)
+                    for index, action in enumerate(actions.tolist())
+                ],
+                strict=True,
+            )
+            ring["rewards"][slot] = rewards
+            ring["ends"][slot] = ends
+            ring["ages"][after] = np.where(ring["ends"][slot] == GOES_ON, ring["ages"][slot] + 1, 0)
         self._keep_state(iteration + 1)
         return finished
 
-    def evaluate(self, seeds: Sequence[int]) -> list[Episode]:
-        """Play the episodes of `seeds` greedily; those under way are lost, so restart afterwards.
+    def evaluate(self, seeds: Sequence[Sequence[int]]) -> list[list[Episode]]:
+        """Play greedily, in game g the episodes of `seeds[g]`; restart afterwards.
 
         All games decide together until the last is done, so that a batch never changes its size
         and an episode is the same whatever the others do.
@@ -162,40 +195,36 @@ class Actor:
     ) -> tuple[float, int]:
         """Let one game play its action; where that ends its episode, the next one begins.
 
-        Shows what comes at step `after`; answers the reward and how the step left its episode.
+        Shows what comes in slot `after`; answers the reward and how the step left its episode.
         """
         game = self.games[index]
         self._lengths[index] += 1
         try:
-            outcome = game.make_action(action, self._frames[after % self._ring.length, index])
+            outcome = game.make_action(action, self._frames[after, index])
         except GameDiedError:
             self.replace(index)
             self._begin_episode(index, after)
             return 0.0, CUT
         if not outcome.ended:
-            self._note(index, after)
+            if self._has_notes:
+                self._note(index, after)
             return outcome.reward, GOES_ON
-        finished.append(Episode(score=game.total_reward, length=self._lengths[index]))
+        finished.append(_episode(game, self._lengths[index]))
         self._begin_episode(index, after)
         return outcome.reward, CUT if outcome.cut else ENDED
 
-    def _begin_episode(self, index: int, step: int) -> None:
-        slot, number = step % self._ring.length, self._number_of(index)
-        seed = training_seed(self._post.seed, self._since, number, self._begun[index])
+    def _begin_episode(self, index: int, slot: int) -> None:
+        number, nth = self._number_of(index), self._begun[index]
+        seed = training_seed(self._post.seed, self._since, number, nth)
         self._begun[index] += 1
         self._lengths[index] = 0
         self._state[index] = 0
         self.show(index, seed, self._frames[slot, index])
         self._ring["ages"][slot, index] = 0
-        self._note(index, step)
+        self._note(index, slot)
 
-    def _number_of(self, index: int) -> int:
-        """Count a game among those of all learners."""
-        return self._post.games_before + self._post.first + index
-
-    def _note(self, index: int, step: int) -> None:
-        """Keep what is known beside the frame of a step."""
-        slot = step % self._ring.length
+    def _note(self, index: int, slot: int) -> None:
+        """Keep what is known beside the frame of a slot."""
         if self._post.variables:
             self._ring["variables"][slot, index] = self._variables_of(self.games[index])
         if self._ring.shape.features:
@@ -212,8 +241,11 @@ class Actor:
     def replace(self, index: int) -> None:
         """Put a fresh game where one died; its episode is lost, and what it taught stays."""
         self.crashes += 1
+        self._begin_game(index)
+
+    def _begin_game(self, index: int) -> None:
         self.games[index].close()
-        self.games[index] = self._post.make_game()
+        self.games[index] = self._post.make_game(self._maps[index])
 
     def _keep_state(self, iteration: int) -> None:
         states = self._ring["states"]
@@ -231,54 +263,62 @@ class Actor:
 
 
 class _Evaluation:
-    """Greedy episodes on the games of an actor: game i of n plays seeds i, i + n and so on."""
+    """Greedy episodes on the games of an actor, game g playing those of `seeds[g]`."""
 
-    def __init__(self, actor: Actor, seeds: Sequence[int]) -> None:
+    def __init__(self, actor: Actor, seeds: Sequence[Sequence[int]]) -> None:
         self._actor = actor
         self._seeds = seeds
         count = len(actor.games)
-        self._waiting = [list(range(index, len(seeds), count)) for index in range(count)]
         self._stacks = [Stack(actor.space) for _ in range(count)]
         self._lengths = [0] * count
         self._state = torch.zeros(count, actor.state_size)
-        self._played: dict[int, Episode] = {}
+        self._played: list[list[Episode]] = [[] for _ in range(count)]
 
-    def run(self) -> list[Episode]:
-        for index in range(len(self._stacks)):
-            # A game without a seed of its own is watched and never played.
-            self._begin(index, self._waiting[index][0] if self._waiting[index] else 0)
-        while len(self._played) < len(self._seeds):
+    def run(self) -> list[list[Episode]]:
+        # A game without a seed of its own shows nothing and is never played.
+        games = [index for index, seeds in enumerate(self._seeds) if seeds]
+        for index in games:
+            self._begin(index)
+        while left := [index for index in games if self._is_playing(index)]:
             frames = np.stack([stack.observation for stack in self._stacks])
             outputs, self._state = self._actor.think(
                 frames, self._actor.read_variables(), self._state
             )
-            for index, action in enumerate(outputs[0].argmax(dim=1).tolist()):
-                if self._waiting[index]:
-                    self._advance(index, action)
-        return [self._played[place] for place in range(len(self._seeds))]
+            actions = outputs[0].argmax(dim=1).tolist()
+            for index in left:
+                self._advance(index, actions[index])
+        return self._played
+
+    def _is_playing(self, index: int) -> bool:
+        return len(self._played[index]) < len(self._seeds[index])
 
     def _advance(self, index: int, action: int) -> None:
-        place, game = self._waiting[index][0], self._actor.games[index]
+        game = self._actor.games[index]
         try:
             outcome = game.make_action(action, self._stacks[index].newest)
         except GameDiedError:
             # Greedy play repeats itself, so nothing is lost by playing the episode anew.
-            self._begin(index, place)
+            self._begin(index)
             return
         self._lengths[index] += 1
         if not outcome.ended:
             self._stacks[index].push()
             return
-        self._played[place] = Episode(score=game.total_reward, length=self._lengths[index])
-        del self._waiting[index][0]
-        if self._waiting[index]:
-            self._begin(index, self._waiting[index][0])
+        self._played[index].append(_episode(game, self._lengths[index]))
+        if self._is_playing(index):
+            self._begin(index)
 
-    def _begin(self, index: int, place: int) -> None:
-        self._actor.show(index, self._seeds[place], self._stacks[index].newest)
+    def _begin(self, index: int) -> None:
+        """Begin the first episode of a game that was not played yet."""
+        seed = self._seeds[index][len(self._played[index])]
+        self._actor.show(index, seed, self._stacks[index].newest)
         self._stacks[index].begin()
         self._lengths[index] = 0
         self._state[index] = 0
+
+
+def _episode(game: Game, length: int) -> Episode:
+    return Episode(score=game.total_reward, length=length, facts=dict(game.facts))
 
 
 def network_variables(names: Sequence[str], variables: Mapping[str, float]) -> list[float]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from trainer import dqn, learners, ppo
 from trainer.games import GameSetup, game_setup
+from trainer.maps import MapPlan
 from trainer.networks import Shape
 from trainer.players import Casting, Players
 from trainer.reporter import Silent
@@ -91,6 +92,7 @@ def _assembled(
         actors=actors,
         seed=config.seed,
         make_game=game.start,
+        maps=MapPlan(config).trained,
         variables=config.game_variables,
         behaviour=recipe.behaviour(shape),
         actors_before=peers.rank * actors,

@@ -33,8 +33,9 @@ Tensors = dict[str, "NDArray[np.generic]"]
 class Manifest:
     """What a checkpoint says about itself.
 
-    `observation` holds the fields of games.doom.observation.ObservationOptions; `network` its
-    architecture's name and arguments; `stopping` what trainer.stopping remembers.
+    `observation` holds the options of the game that say what is shown, for Doom the fields of
+    games.doom.observation.ObservationOptions; `network` its architecture's name and arguments;
+    `stopping` what trainer.stopping remembers; `stage` is where it stands in its curriculum.
     """
 
     algorithm: str
@@ -51,6 +52,7 @@ class Manifest:
     iteration: int
     steps: int
     stopping: dict[str, Any] = field(default_factory=dict)
+    stage: int = 0
     format_version: int = FORMAT_VERSION
 
 

@@ -9,15 +9,16 @@ from __future__ import annotations
 import json
 import re
 import sys
-from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from games.catalogue import map_id
-from games.doom.actions import GrammarError, parse_actions
+from games.catalogue import MAP_NAMES
+from games.doom.actions import parse_actions
 from games.doom.rewards import REWARD_KINDS
-from games.doom.scenarios import SCENARIOS, check_actions
 from games.doom.variables import VARIABLES
+from trainer.coherence import Q_LEARNING, coherent
+from trainer.maps import ALL_MAPS
 from trainer.rules import (
     Choice,
     ConfigError,
@@ -28,6 +29,8 @@ from trainer.rules import (
     Number,
     Optional,
     Rule,
+    Stage,
+    Stages,
     Text,
     Weights,
     parse_fields,
@@ -46,20 +49,16 @@ SCHEMA_PATH = Path(__file__).with_name("config.schema.json")
 SEED_LIMIT = 2**30
 
 
-ALGORITHMS = ("PPO", "DQN")
-Q_LEARNING = ("DQN",)
+ALGORITHMS = ("PPO", *Q_LEARNING)
 NETWORK_TYPES = ("feed_forward", "lstm")
 
-# What brings the rewards of a scenario near one, which is what networks learn best from.
-REWARD_SCALES = {
-    "basic": 0.01,
-    "simpler_basic": 0.01,
-    "rocket_basic": 0.01,
-    "health_gathering": 0.01,
-    "health_gathering_supreme": 0.01,
-    "take_cover": 0.01,
-    "deadly_corridor": 0.01,
-}
+# What is no setting of the other games.
+OF_DOOM = (
+    *("action_combinations", "height", "width", "color", "depth", "labels", "automap"),
+    *("frame_skip", "randomise_textures", "randomise_health", "randomise_spawn"),
+    *("bots", "bot_skill", "bot_health"),
+    *("reward_weights", "game_variables", "game_features", "feature_weight"),
+)
 
 _UUID = re.compile("[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
 
@@ -67,7 +66,10 @@ _UUID = re.compile("[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
 def _setting(
     rule: Rule, default: Setting, meaning: str, *, of: tuple[str, ...] = (), **defaults: Setting
 ) -> Setting:
-    """Declare a field; `of` are the algorithms that have it, `defaults` those that differ."""
+    """Declare a field; `of` are the algorithms that have it.
+
+    `defaults` are those that differ, by the name of an algorithm or of a game.
+    """
     metadata = {"rule": rule, "meaning": meaning, "of": of or ALGORITHMS, "defaults": defaults}
     return field(default=default, metadata=metadata)
 
@@ -103,10 +105,29 @@ class Config:
         "float32",
         "What the learner multiplies in; bfloat16 pays on processors and GPUs that have it.",
     )
-    game: str = _setting(Choice(("doom",)), "doom", "Game to learn.")
-    scenario: str = _setting(Choice(tuple(SCENARIOS)), "basic", "Scenario of the game.")
+    game: str = _setting(
+        Choice(tuple(MAP_NAMES)), "doom", "Game to learn; some settings belong to one of them only."
+    )
+    scenario: str = _setting(
+        Choice(ALL_MAPS), "basic", "Map of the game, by its name.", catch="board"
+    )
     map_id: str = _setting(
         Text(36, _check_uuid), "", "Catalogue id of the map; empty takes the scenario's own."
+    )
+    maps: tuple[str, ...] = _setting(
+        Names(ALL_MAPS, most=16),
+        (),
+        "Maps to train on side by side, as evenly as games can share them; empty is `scenario`.",
+    )
+    test_maps: tuple[str, ...] = _setting(
+        Names(ALL_MAPS, most=16),
+        (),
+        "Maps to judge checkpoints on; empty takes those that are trained on.",
+    )
+    curriculum: tuple[Stage, ...] = _setting(
+        Stages(ALL_MAPS, most=16),
+        (),
+        "Maps to train on one after the other, each until eval_return at a checkpoint is `until`.",
     )
     action_combinations: str = _setting(
         Text(200, _check_grammar),
@@ -125,8 +146,19 @@ class Config:
     depth: bool = _setting(Flag(), default=False, meaning="Observe the depth of every pixel.")
     labels: bool = _setting(Flag(), default=False, meaning="Observe the object in every pixel.")
     automap: bool = _setting(Flag(), default=False, meaning="Observe the map drawn so far.")
-    history: int = _setting(Integer(1, 16), 4, "Frames an observation holds.")
-    frame_skip: int = _setting(Integer(1, 35), 4, "Game tics (35 a second) a decision is held.")
+    history: int = _setting(Integer(1, 16), 4, "Frames an observation holds.", catch=1)
+    frame_skip: int = _setting(
+        Integer(1, 35), 4, "Game tics (35 a second) a decision is held.", catch=1
+    )
+    bots: int = _setting(
+        Integer(0, 15), 0, "Built-in opponents that join; the scenario must be a deathmatch."
+    )
+    bot_skill: int = _setting(
+        Integer(0, 100), 50, "How well bots aim, turn, react and look after themselves."
+    )
+    bot_health: int = _setting(
+        Integer(1, 200), 100, "Health with which each life of a bot begins; players have 100."
+    )
     randomise_textures: bool = _setting(
         Flag(), default=False, meaning="Exchange the textures of a map, but never when judging."
     )
@@ -173,7 +205,7 @@ class Config:
         Integer(1, 64), 1, "Processes that learn together, each from its share of the games."
     )
     rollout_steps: int = _setting(
-        Integer(1, 4096), 64, "Steps of each game in a window; there is one an iteration.", DQN=8
+        Integer(2, 4096), 64, "Steps of each game in a window; there is one an iteration.", DQN=8
     )
     batch_size: int = _setting(Integer(1, 65_536), 128, "Steps in a batch of an update.", DQN=32)
     learning_rate: float = _setting(
@@ -214,7 +246,10 @@ class Config:
         Integer(1, 65_536), 4, "Steps of all games together for each update.", of=Q_LEARNING
     )
     replay_capacity: int = _setting(
-        Integer(256, 2_000_000), 10_000, "Steps of all games that the replay holds.", of=Q_LEARNING
+        Integer(256, 2_000_000),
+        10_000,
+        "Steps of all games together that the replay holds.",
+        of=Q_LEARNING,
     )
     persist_replay: bool = _setting(
         Flag(),
@@ -226,7 +261,10 @@ class Config:
         Integer(64, 1_000_000), 1_000, "Steps played before the first update.", of=Q_LEARNING
     )
     target_interval: int = _setting(
-        Integer(1, 10_000_000), 250, "Updates between copies to the target network.", of=Q_LEARNING
+        Integer(1, 10_000_000),
+        250,
+        "Updates between two copies of the network to the target.",
+        of=Q_LEARNING,
     )
     start_decay: int = _setting(
         Integer(0, 10_000_000_000), 1_000, "Step up to which every action is random.", of=Q_LEARNING
@@ -245,7 +283,7 @@ class Config:
         Integer(1, 100_000_000), 20, "Iterations between two checkpoints.", DQN=75
     )
     eval_episodes: int = _setting(
-        Integer(1, 1_000), 20, "Greedy episodes that judge each checkpoint."
+        Integer(1, 1_000), 20, "Greedy episodes on every test map that judge each checkpoint."
     )
     target_return: float | None = _setting(
         Optional(Number(-1e9, 1e9)),
@@ -274,12 +312,16 @@ class Config:
         return self.games * self.rollout_steps
 
     def to_mapping(self) -> dict[str, Any]:
-        """Every field that the algorithm has, ready for JSON; `parse` gives the same Config."""
-        names = [entry.name for entry in fields(self) if self.algorithm in entry.metadata["of"]]
-        values = {name: getattr(self, name) for name in names}
+        """Every field that algorithm and game have, ready for JSON; `parse` gives the same."""
+        names = [
+            entry.name
+            for entry in fields(self)
+            if self.algorithm in entry.metadata["of"] and self.game in _games(entry.name)
+        ]
+        values = asdict(self)
         return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in values.items()
+            name: list(values[name]) if isinstance(values[name], tuple) else values[name]
+            for name in names
         }
 
 
@@ -291,20 +333,27 @@ def parse(mapping: Mapping[str, object]) -> Config:
     """
     known = {entry.name: entry for entry in fields(Config)}
     given = parse_fields(mapping, {name: _rule(entry) for name, entry in known.items()})
-    algorithm = given.get("algorithm", known["algorithm"].default)
+    chosen = {name: given.get(name, known[name].default) for name in ("algorithm", "game")}
     for name in mapping:
-        owners = known[name].metadata["of"]
-        if algorithm not in owners:
-            raise ConfigError(name, f"is no setting of {algorithm}, only of {', '.join(owners)}")
+        _check_owners(name, chosen["algorithm"], known[name].metadata["of"])
+        _check_owners(name, chosen["game"], _games(name))
     values: dict[str, Any] = {
-        name: entry.metadata["defaults"][algorithm]
+        name: entry.metadata["defaults"][one]
+        for one in chosen.values()
         for name, entry in known.items()
-        if algorithm in entry.metadata["defaults"]
+        if one in entry.metadata["defaults"]
     }
-    config = Config(**values | given)
-    config = _on_its_map(config, given=set(mapping))
-    _check_together(config)
-    return _on_its_scenario(config)
+    return coherent(Config(**values | given), given=set(mapping))
+
+
+def _check_owners(name: str, one: str, owners: tuple[str, ...]) -> None:
+    if one not in owners:
+        raise ConfigError(name, f"is no setting of {one}, only of {', '.join(owners)}")
+
+
+def _games(name: str) -> tuple[str, ...]:
+    """Name the games that have a setting."""
+    return ("doom",) if name in OF_DOOM else tuple(MAP_NAMES)
 
 
 def schema() -> dict[str, Any]:
@@ -323,59 +372,6 @@ def schema_text() -> str:
     return json.dumps(schema(), indent=2) + "\n"
 
 
-def _check_together(config: Config) -> None:
-    try:
-        check_actions(
-            SCENARIOS[config.scenario],
-            config.action_combinations or SCENARIOS[config.scenario].action_combinations,
-        )
-    except GrammarError as error:
-        raise ConfigError("action_combinations", str(error)) from error
-    if config.actors > config.games:
-        raise ConfigError("actors", "must not exceed games")
-    for name in ("games", "actors", "batch_size"):
-        if getattr(config, name) % config.learners:
-            raise ConfigError(name, f"must be a multiple of learners, {config.learners}")
-    if config.history > config.rollout_steps:
-        raise ConfigError("rollout_steps", "must not be less than history")
-    if config.algorithm in Q_LEARNING:
-        _check_replay(config)
-
-
-def _check_replay(config: Config) -> None:
-    if config.network_type != "feed_forward":
-        raise ConfigError("network_type", f"must be feed_forward for {config.algorithm}")
-    if config.stop_decay <= config.start_decay:
-        raise ConfigError("stop_decay", "must be greater than start_decay")
-    window, frames = config.steps_per_iteration, config.games * config.history
-    least = config.games * (config.n_step + 1)
-    # Whole windows make up the replay, and the one being played is not drawn from.
-    held = config.replay_capacity // window * window - window - frames
-    if held < least:
-        raise ConfigError("replay_capacity", f"must be at least {2 * window + frames + least}")
-    if not least <= config.learning_starts <= held:
-        raise ConfigError("learning_starts", f"must be from {least} to {held}")
-
-
-def _on_its_scenario(config: Config) -> Config:
-    """Take over what the scenario decides where the config leaves it open."""
-    if config.reward_scale:
-        return config
-    return replace(config, reward_scale=REWARD_SCALES.get(config.scenario, 1.0))
-
-
-def _on_its_map(config: Config, *, given: set[str]) -> Config:
-    """Take the scenario from the map, where one is named."""
-    if not config.map_id:
-        return config
-    scenario = {map_id(config.game, name): name for name in SCENARIOS}.get(config.map_id)
-    if scenario is None:
-        raise ConfigError("map_id", f"is no map of {config.game}")
-    if "scenario" in given and config.scenario != scenario:
-        raise ConfigError("scenario", f"does not fit map_id, which is {scenario}")
-    return replace(config, scenario=scenario)
-
-
 def _rule(entry: Field[Any]) -> Rule:
     return entry.metadata["rule"]
 
@@ -390,6 +386,8 @@ def _property(entry: Field[Any]) -> dict[str, Any]:
     }
     if entry.metadata["of"] != ALGORITHMS:
         described["x-algorithms"] = list(entry.metadata["of"])
+    if entry.name in OF_DOOM:
+        described["x-games"] = list(_games(entry.name))
     if entry.metadata["defaults"]:
         described["x-defaults"] = entry.metadata["defaults"]
     return described

@@ -6,7 +6,9 @@ import functools
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
+from games.catch import CatchGame
 from games.doom.actions import parse_actions
+from games.doom.bots import Bots
 from games.doom.environment import DoomGame
 from games.doom.features import FEATURE_NAMES
 from games.doom.observation import ObservationOptions
@@ -26,11 +28,12 @@ if TYPE_CHECKING:
 class GameSetup:
     """A game as a config asks for it, and what its players are shown and may do.
 
-    `start` starts one, ready for its first episode; it travels to the processes that play. Where a
-    game leaves a choice, `action_combinations` and `observation` say what a player was trained on.
+    `start` starts one on a map, ready for its first episode; it travels to the processes that play.
+    Where a game leaves a choice, `action_combinations` and `observation` say what a player was
+    trained on.
     """
 
-    start: Callable[[], Game]
+    start: Callable[[str], Game]
     space: ObservationSpace
     action_count: int
     feature_count: int = 0
@@ -58,24 +61,43 @@ def _doom(config: Config) -> GameSetup:
     )
 
 
-def _start_doom(config: Config, options: ObservationOptions) -> DoomGame:
+def _start_doom(config: Config, options: ObservationOptions, scenario: str) -> DoomGame:
     game = DoomGame(
-        config.scenario,
+        scenario,
         options,
         action_combinations=config.action_combinations,
         reward_weights=RewardWeights(**config.reward_weights),
         features=config.game_features,
-        randomisation=Randomisation(
-            seed_limit=EVALUATION_SEEDS,
-            textures=config.randomise_textures,
-            health=config.randomise_health,
-            spawn=config.randomise_spawn,
-        )
-        if config.randomise_textures or config.randomise_health or config.randomise_spawn
-        else None,
+        randomisation=_randomisation(config),
+        bots=Bots(config.bots, config.bot_skill, config.bot_health) if config.bots else None,
     )
     game.start()
     return game
 
 
-GAMES: Mapping[str, Callable[[Config], GameSetup]] = {"doom": _doom}
+def _randomisation(config: Config) -> Randomisation | None:
+    asked = Randomisation(
+        seed_limit=EVALUATION_SEEDS,
+        textures=config.randomise_textures,
+        health=config.randomise_health,
+        spawn=config.randomise_spawn,
+    )
+    return asked if asked.textures or asked.health or asked.spawn else None
+
+
+def _catch(config: Config) -> GameSetup:
+    game = CatchGame(history=config.history)
+    return GameSetup(
+        start=functools.partial(_start_catch, config.history),
+        space=game.observation_space,
+        action_count=game.action_count,
+        observation={"history": config.history},
+    )
+
+
+def _start_catch(history: int, _scenario: str) -> CatchGame:
+    """Start the game, which has one map."""
+    return CatchGame(history=history)
+
+
+GAMES: Mapping[str, Callable[[Config], GameSetup]] = {"doom": _doom, "catch": _catch}

@@ -137,7 +137,7 @@ def means(reports: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
 
 def arrays(named: Mapping[str, Tensor]) -> Tensors:
     """Copy tensors to numpy."""
-    return {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in named.items()}
+    return {name: tensor.detach().cpu().numpy().copy() for name, tensor in named.items()}
 
 
 def tensors(named: Tensors) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ import json
 import os
 import signal
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from typing import TYPE_CHECKING, Any, Self
 
 from games.doom.engine import pin_thread
@@ -41,13 +41,15 @@ class ActorError(RuntimeError):
 class Casting:
     """Who plays: `actors` processes share `ring.shape.games` games as evenly as they can.
 
-    Actors and games of other learners are counted before them: they have other numbers, from which
-    their seeds derive. The first actor of all is on core number `core`, each other on the next.
+    Actors and games of other learners are counted before these; seeds derive from the numbers, and
+    game g of all plays `maps[g % len(maps)]`, until `Players.choose` says otherwise. Actor n of all
+    is on core number `core` + n.
     """
 
     actors: int
     seed: int
-    make_game: Callable[[], Game]
+    make_game: Callable[[str], Game]
+    maps: tuple[str, ...]
     variables: tuple[str, ...]
     behaviour: Behaviour
     actors_before: int = 0
@@ -66,26 +68,30 @@ class Players:
         prepare()
         self.ring = ring
         self._weights = Weights(network)
+        self._maps = casting.maps
+        self._games_before = casting.games_before
         bounds = [
             ring.shape.games * number // casting.actors for number in range(casting.actors + 1)
         ]
+        self._shares = [range(*pair) for pair in pairwise(bounds)]
         self._actors = [
             _Remote(
                 Post(
                     number=casting.actors_before + number,
-                    first=first,
-                    count=last - first,
+                    first=share.start,
+                    count=len(share),
                     seed=casting.seed,
                     make_game=casting.make_game,
+                    maps=casting.maps,
                     variables=casting.variables,
                     behaviour=casting.behaviour,
                     ring=ring,
                     weights=self._weights,
                     games_before=casting.games_before,
                 ),
-                casting.core + casting.actors_before + number,
+                casting.core,
             )
-            for number, (first, last) in enumerate(pairwise(bounds))
+            for number, share in enumerate(self._shares)
         ]
         self.crashes = 0
         self._answers(_START_TIMEOUT_S)
@@ -93,6 +99,13 @@ class Players:
     def publish(self, network: Network) -> None:
         """Let the next window be played with the weights of `network`."""
         self._weights.publish(network)
+
+    def choose(self, maps: tuple[str, ...]) -> None:
+        """Let game g of all play `maps[g % len(maps)]`; restart or evaluate afterwards."""
+        if maps != self._maps:
+            self._maps = maps
+            self._tell({"do": "choose", "maps": maps})
+            self._answers()
 
     def restart(self, iteration: int) -> None:
         """Leave every episode and begin those that the iteration decides."""
@@ -109,12 +122,31 @@ class Players:
         return [episode for answer in self._answers() for episode in answer["episodes"]]
 
     def evaluate(self, seeds: Sequence[int]) -> list[Episode]:
-        """Play the episodes of `seeds` greedily, spread over all games; restart afterwards."""
-        count = len(self._actors)
-        for number, actor in enumerate(self._actors):
-            actor.tell({"do": "evaluate", "seeds": list(seeds[number::count])})
-        answers = [answer["episodes"] for answer in self._answers()]
-        return [answers[place % count][place // count] for place in range(len(seeds))]
+        """Play the episodes of `seeds` greedily on every map; restart afterwards.
+
+        Answers those of the first map in the order of `seeds`, then those of the next.
+        """
+        dealt = self._deal(len(seeds))
+        for actor, share in zip(self._actors, self._shares, strict=True):
+            chosen = [[seeds[place % len(seeds)] for place in dealt[game]] for game in share]
+            actor.tell({"do": "evaluate", "seeds": chosen})
+        played = [episodes for answer in self._answers() for episodes in answer["games"]]
+        found = {
+            place: episode
+            for places, episodes in zip(dealt, played, strict=True)
+            for place, episode in zip(places, episodes, strict=True)
+        }
+        return [found[place] for place in range(len(found))]
+
+    def _deal(self, count: int) -> list[list[int]]:
+        """Deal `count` episodes a map out to the games that play it; actors take turns."""
+        turns = [game for turn in zip_longest(*self._shares) for game in turn if game is not None]
+        dealt: list[list[int]] = [[] for _ in turns]
+        for nth in range(len(self._maps)):
+            able = [game for game in turns if (self._games_before + game) % len(self._maps) == nth]
+            for place in range(count):
+                dealt[able[place % len(able)]].append(nth * count + place)
+        return dealt
 
     def close(self) -> None:
         """End every actor and its games; what does not end by itself is killed."""
@@ -186,7 +218,7 @@ def _live(post: Post, connection: Connection, core: int) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    pin_thread(core)
+    pin_thread(core + post.number)
     try:
         with contextlib.closing(Actor(post)) as actor:
             _serve(actor, connection)
@@ -201,12 +233,14 @@ def _serve(actor: Actor, connection: Connection) -> None:
     connection.send_bytes(json.dumps({"crashes": 0}).encode())
     while True:
         message = json.loads(connection.recv_bytes())
-        episodes: list[Episode] = []
-        if message["do"] == "restart":
+        answer: dict[str, Any] = {}
+        if message["do"] == "choose":
+            actor.choose(tuple(message["maps"]))
+        elif message["do"] == "restart":
             actor.restart(message["iteration"])
         elif message["do"] == "play":
-            episodes = actor.play(message["iteration"], message["exploration"])
+            answer["episodes"] = actor.play(message["iteration"], message["exploration"])
         else:
-            episodes = actor.evaluate(message["seeds"])
-        answer = {"episodes": episodes, "crashes": actor.crashes}
+            answer["games"] = actor.evaluate(message["seeds"])
+        answer["crashes"] = actor.crashes
         connection.send_bytes(json.dumps(answer).encode())

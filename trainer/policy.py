@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from games.catch import CatchGame
 from games.doom.actions import parse_actions
 from games.doom.observation import ObservationOptions
 from trainer import architectures, checkpoint
@@ -13,10 +14,10 @@ from trainer.checkpoint import CheckpointError
 from trainer.signature import check_shapes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from games.interface import Frame
+    from games.interface import Frame, ObservationSpace
     from trainer.architectures import Architecture
     from trainer.checkpoint import Manifest
 
@@ -27,7 +28,6 @@ class Policy:
     def __init__(self, manifest: Manifest, architecture: Architecture) -> None:
         """Stand at the start of an episode; the architecture has its weights."""
         self.manifest = manifest
-        self.observation_options = ObservationOptions(**manifest.observation)
         self._architecture = architecture
         self.begin()
 
@@ -72,15 +72,34 @@ def load(path: Path) -> Policy:
 
 
 def _check_declaration(manifest: Manifest) -> None:
-    """Refuse a manifest whose options do not lead to the shapes it names; raises ValueError."""
-    shape = ObservationOptions(**manifest.observation).space.shape
-    if shape != manifest.observation_shape:
+    """Refuse a manifest whose options do not lead to the shapes it names.
+
+    Raises KeyError, TypeError or ValueError.
+    """
+    space, count = _DECLARED[manifest.game](manifest)
+    if space.shape != manifest.observation_shape:
         raise ValueError(
-            f"its options show {shape}, but observation_shape is {manifest.observation_shape}"
+            f"its options show {space.shape}, but observation_shape is {manifest.observation_shape}"
         )
-    count = len(parse_actions(manifest.action_combinations))
     if count != manifest.action_count:
         raise ValueError(
             f"{manifest.action_combinations!r} has {count} actions, "
             f"but action_count is {manifest.action_count}"
         )
+
+
+def _doom(manifest: Manifest) -> tuple[ObservationSpace, int]:
+    options = ObservationOptions(**manifest.observation)
+    return options.space, len(parse_actions(manifest.action_combinations))
+
+
+def _catch(manifest: Manifest) -> tuple[ObservationSpace, int]:
+    game = CatchGame(**manifest.observation)
+    return game.observation_space, game.action_count
+
+
+_DECLARED: dict[str, Callable[[Manifest], tuple[ObservationSpace, int]]] = {
+    "doom": _doom,
+    "catch": _catch,
+}
+"""What the players of a game are shown, and how many actions they have."""

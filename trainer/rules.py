@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -205,18 +205,72 @@ class Weights:
         return {"type": "object", "properties": entries, "additionalProperties": False}
 
 
-Rule = Integer | Integers | Names | Number | Optional | Choice | Flag | Text | Weights
+@dataclass(frozen=True)
+class Stage:
+    """A map to train on until an evaluation brings a mean return of `until`; None is never."""
+
+    scenario: str
+    until: float | None = None
 
 
-def parse_fields(mapping: Mapping[str, object], rules: Mapping[str, Rule]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Stages:
+    """At most `most` stages, each on one of some known maps; all but the last have their end."""
+
+    scenarios: tuple[str, ...]
+    most: int
+    until: ClassVar[Number] = Number(-1e9, 1e9)
+
+    def parse(self, name: str, value: object) -> tuple[Stage, ...]:
+        """Answer the stages, or raise ConfigError naming the place and the field."""
+        if not isinstance(value, list | tuple) or len(value) > self.most:
+            raise ConfigError(name, f"must be a list of at most {self.most} stages")
+        last = len(value) - 1
+        return tuple(
+            self._parse_one(f"{name}[{place}]", one, is_last=place == last)
+            for place, one in enumerate(value)
+        )
+
+    def _parse_one(self, name: str, value: object, *, is_last: bool) -> Stage:
+        if not isinstance(value, dict):
+            raise ConfigError(name, "must be a mapping with scenario and until")
+        until = Optional(self.until) if is_last else self.until
+        rules: dict[str, Rule] = {"scenario": Choice(self.scenarios), "until": until}
+        stage = Stage(**parse_fields({"scenario": None, "until": None} | value, rules, within=name))
+        if is_last and stage.until is not None:
+            raise ConfigError(f"{name}.until", "must be left out: no stage follows the last")
+        return stage
+
+    def schema(self) -> dict[str, Any]:
+        """Say the rule in JSON Schema, as far as that can."""
+        entries = {
+            "scenario": Choice(self.scenarios).schema(),
+            "until": Optional(self.until).schema(),
+        }
+        stage = {
+            "type": "object",
+            "properties": entries,
+            "required": ["scenario"],
+            "additionalProperties": False,
+        }
+        return {"type": "array", "items": stage, "maxItems": self.most}
+
+
+Rule = Integer | Integers | Names | Number | Optional | Choice | Flag | Text | Weights | Stages
+
+
+def parse_fields(
+    mapping: Mapping[str, object], rules: Mapping[str, Rule], *, within: str = ""
+) -> dict[str, Any]:
     """Check every field of `mapping` by its rule; fields left out stay out.
 
-    Raises ConfigError naming the field: an unknown one with the nearest known name, a value with
-    the rule it breaks.
+    Raises ConfigError naming the field, `within` another one or not: an unknown one with the
+    nearest known name, a value with the rule it breaks.
     """
+    path = f"{within}." if within else ""
     for name in mapping:
         if name not in rules:
             near = difflib.get_close_matches(name, rules, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            raise ConfigError(name, f"is not a field{hint}")
-    return {name: rules[name].parse(name, value) for name, value in mapping.items()}
+            raise ConfigError(f"{path}{name}", f"is not a field{hint}")
+    return {name: rules[name].parse(f"{path}{name}", value) for name, value in mapping.items()}

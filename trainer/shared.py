@@ -41,10 +41,14 @@ class SharedArrays:
     """Arrays by name, all zero at first; pickling one for a child process shares the memory."""
 
     def __init__(self, columns: Mapping[str, Column], descriptor: int | None = None) -> None:
-        """Allocate the memory, or map what `descriptor` names; takes the descriptor over."""
+        """Allocate the memory, or map what `descriptor` names; takes the descriptor over.
+
+        Raises MemoryError where the machine does not have as much.
+        """
         self.columns = dict(columns)
         self.size_bytes = sum(column.size_bytes for column in columns.values()) or _ALIGNMENT
         if descriptor is None:
+            _check_memory(self.size_bytes)
             descriptor = os.memfd_create("elodrome")
             os.ftruncate(descriptor, self.size_bytes)
         self._descriptor = descriptor
@@ -66,6 +70,14 @@ class SharedArrays:
 
     def __reduce__(self) -> tuple[Callable[..., SharedArrays], tuple[object, ...]]:
         return _attach, (self.columns, DupFd(self._descriptor))
+
+
+def _check_memory(size_bytes: int) -> None:
+    """Refuse at once what would be granted now and missing only as it is written to."""
+    there_is = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if size_bytes > there_is:
+        sizes = f"{size_bytes / 2**30:.1f} GiB of {there_is / 2**30:.1f} GiB"
+        raise MemoryError(f"Unable to allocate {sizes} of memory")
 
 
 def _attach(columns: Mapping[str, Column], duplicate: Any) -> SharedArrays:  # noqa: ANN401 - no public type

@@ -9,11 +9,12 @@ the same as one that was never interrupted.
 
 Several learners each go through all of this with games of their own. They agree on what is asked
 for, average what they learn from, and bring their numbers together; the first one's reporter is the
-only one that anything is told to.
+only one that is told anything.
 """
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import time
 from collections import defaultdict
@@ -25,6 +26,7 @@ import numpy as np
 from trainer import checkpoint, shares
 from trainer import config as run_config
 from trainer.checkpoint import Manifest
+from trainer.maps import MapPlan
 from trainer.peers import ALONE
 from trainer.reporter import Reporter, Request
 from trainer.seeds import evaluation_seed, learning_generator
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
     from trainer.networks import Network
     from trainer.peers import Peers
     from trainer.players import Players
+
+logger = logging.getLogger("trainer.training")
 
 
 class Algorithm(Protocol):
@@ -97,9 +101,9 @@ class Training:
         self._peers = peers
         self._generator = learning_generator(config.seed, peers.rank)
         self._iteration = 0
+        self._maps = MapPlan(config)
         self._meter = Meter()
-        seeds = [evaluation_seed(config.seed, nth) for nth in range(config.eval_episodes)]
-        self._seeds = seeds[peers.rank :: peers.size]
+        self._seeds = [evaluation_seed(config.seed, nth) for nth in range(config.eval_episodes)]
 
     @property
     def iteration(self) -> int:
@@ -119,11 +123,12 @@ class Training:
         """
         self._lead("run", until)
         end = self._config.iterations if until is None else until
+        self._tell_maps()
         while self._iteration < end:
             request = self._stretch(min(self._next_checkpoint(), end))
             if request is Request.CANCEL:
                 return request
-            self._save(self._evaluate() if self._is_due() else {})
+            self._save(self._judge() if self._is_due() else {})
             if request is not Request.GO_ON:
                 return request
         return Request.GO_ON
@@ -167,6 +172,7 @@ class Training:
         Answers GO_ON there, or earlier what the reporter asks for.
         """
         self._players.publish(self._algorithm.network)
+        self._players.choose(self._maps.trained)
         self._players.restart(self._iteration)
         request = self._request()
         if request is not Request.GO_ON:
@@ -210,17 +216,50 @@ class Training:
         values = self._meter.take(self._peers)
         values["iteration"] = float(self._iteration)
         values["engine_crashes"] = float(sum(self._peers.gathered(self._players.crashes)))
+        if self._config.curriculum:
+            values["curriculum_stage"] = float(self._maps.stage)
         self._reporter.log(self.steps, values)
 
+    def _judge(self) -> dict[str, float]:
+        """Evaluate, and go on in the curriculum where that was good enough; answers the metrics."""
+        values = self._evaluate()
+        self._reporter.log(self.steps, values)
+        maps = ", ".join(self._maps.judged)
+        reached = values["eval_return"]
+        logger.info("iteration %d: judged on %s, eval_return %g", self._iteration, maps, reached)
+        if self._maps.advance(reached):
+            self._tell_maps()
+        return values
+
     def _evaluate(self) -> dict[str, float]:
-        """Play eval_episodes greedy episodes, the same ones every time."""
+        """Play eval_episodes greedy episodes on every test map, the same ones every time."""
         self._report("evaluation")
         self._players.publish(self._algorithm.network)
-        played = self._peers.gathered(self._players.evaluate(self._seeds))
-        scores = [episode["score"] for episodes in played for episode in episodes]
+        episodes = self._play_judged()
+        scores = [episode["score"] for episode in episodes]
         values = {"eval_return": float(np.mean(scores)), "eval_return_std": float(np.std(scores))}
-        self._reporter.log(self.steps, values)
-        return values
+        if len(self._maps.judged) > 1:
+            of_maps = np.reshape(scores, (-1, len(self._seeds))).mean(axis=1).tolist()
+            names = (f"eval_return/{name}" for name in self._maps.judged)
+            values |= dict(zip(names, of_maps, strict=True))
+        facts = {f"eval_{name}": value for name, value in mean_facts(episodes).items()}
+        return values | facts
+
+    def _play_judged(self) -> list[Episode]:
+        """Play the episodes, shared out among all learners; answers them map by map."""
+        self._players.choose(self._maps.judged)
+        seeds = self._seeds[self._peers.rank :: self._peers.size]
+        found: list[list[Episode]] = [[] for _ in self._maps.judged]
+        for episodes in self._peers.gathered(self._players.evaluate(seeds)):
+            count = len(episodes) // len(found)
+            for nth, of_map in enumerate(found):
+                of_map.extend(episodes[nth * count : (nth + 1) * count])
+        return [episode for of_map in found for episode in of_map]
+
+    def _tell_maps(self) -> None:
+        stage = f"stage {self._maps.stage}, " if self._config.curriculum else ""
+        maps = ", ".join(self._maps.trained)
+        logger.info("iteration %d: %strained on %s", self._iteration, stage, maps)
 
     def _save(self, metrics: dict[str, float]) -> None:
         """Save all that the future depends on; the latest metrics go out with it."""
@@ -253,6 +292,7 @@ class Training:
         rng = checkpoint.read_group(path, "rng")
         checkpoint.set_generator_state(self._generator, rng["generator"])
         self._iteration = manifest.iteration
+        self._maps.stage = manifest.stage
 
     def _check_config(self, manifest: Manifest) -> None:
         """Compare configs as this program reads them: an older one lacks the newer fields."""
@@ -282,7 +322,17 @@ class Training:
             config=config.to_mapping(),
             iteration=self._iteration,
             steps=self.steps,
+            stage=self._maps.stage,
         )
+
+
+def mean_facts(episodes: Sequence[Episode]) -> dict[str, float]:
+    """Average by name what games told of episodes."""
+    told: dict[str, list[float]] = defaultdict(list)
+    for episode in episodes:
+        for name, value in episode.get("facts", {}).items():
+            told[name].append(value)
+    return {name: float(np.mean(values)) for name, values in told.items()}
 
 
 class Meter:
@@ -299,6 +349,8 @@ class Meter:
         for episode in episodes:
             self._numbers["avg_reward"].append(episode["score"])
             self._numbers["episode_length"].append(episode["length"])
+            for name, value in episode.get("facts", {}).items():
+                self._numbers[name].append(value)
 
     def add(self, values: Mapping[str, float]) -> None:
         """Count what was learned from one window."""

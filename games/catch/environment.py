@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 CELLS = 12
 CELL_PIXELS = 3
 PADDLE_CELLS = 3
+MOST_HISTORY = 16
 
 
 class CatchGame:
@@ -24,12 +25,18 @@ class CatchGame:
     """
 
     def __init__(self, *, history: int = 1) -> None:
-        """Set up the board; an observation is `history` frames of one channel."""
+        """Set up the board; an observation is `history` frames of one channel, 1 to MOST_HISTORY.
+
+        Raises ValueError for any other.
+        """
+        if not 1 <= history <= MOST_HISTORY:
+            raise ValueError(f"history: must be from 1 to {MOST_HISTORY}, is {history}")
         side = CELLS * CELL_PIXELS
         self.observation_space = ObservationSpace(1, history, side, side)
         self.action_count = 3
         self.feature_names: tuple[str, ...] = ()
         self.features: tuple[bool, ...] = ()
+        self.facts: dict[str, float] = {}
         self.total_reward = 0.0
         self._ball = self._row = self._paddle = 0
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import vizdoom
 
 from games.doom.actions import parse_actions, used_buttons
-from games.doom.engine import write_launcher
+from games.doom.engine import START_DEADLINE_S, Engine, EngineError
 from games.doom.features import FEATURE_NAMES, read_features
 from games.doom.observation import DRAWABLE
 from games.doom.randomisation import write_variant
@@ -18,26 +18,38 @@ from games.doom.rewards import EventReader, RewardWeights
 from games.doom.scenarios import SCENARIOS, Scenario
 from games.doom.screen import engine_resolution, frame_writer
 from games.doom.variables import VARIABLES
-from games.interface import Outcome
+from games.doom.wad import WadError
+from games.interface import GameEvent, Outcome
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from games.doom.bots import Bots
     from games.doom.observation import ObservationOptions
     from games.doom.randomisation import Randomisation
     from games.doom.rewards import Values
-    from games.interface import Frame, GameEvent
+    from games.interface import Frame
+
+# Nobody stays dead, leaves the map, or appears where another player stands; and the dead are not
+# shown the scores, among which stand delays in real time.
+DEATHMATCH_RULES = (
+    "+deathmatch 1 +sv_forcerespawn 1 +sv_noexit 1 +sv_spawnfarthest 1 +sb_deathmatch_enable 0"
+)
 
 _ENGINE_VARIABLES = tuple((name, getattr(vizdoom.GameVariable, name)) for name in VARIABLES)
 
 
 @dataclass(frozen=True)
 class DoomState:
-    """The game now: named variables, and the engine's own buffers by name; time in tics."""
+    """The game now: named variables, and the engine's own buffers by name; time in tics.
+
+    `players` are the names and frags of all who play, in the engine's order.
+    """
 
     variables: dict[str, float]
     buffers: dict[str, Frame]
     tic: int
+    players: tuple[tuple[str, int], ...]
 
 
 class DoomGame:
@@ -52,12 +64,17 @@ class DoomGame:
         reward_weights: RewardWeights | None = None,
         features: bool = False,
         randomisation: Randomisation | None = None,
+        wad: Path | None = None,
+        bots: Bots | None = None,
+        start_deadline_s: float = START_DEADLINE_S,
     ) -> None:
         """Declare a game; the engine begins with `start`.
 
         An empty `action_combinations` takes the scenario's own; `features` asks for those of
-        `games.doom.features`. Raises KeyError for an unknown scenario and GrammarError for a bad
-        grammar.
+        `games.doom.features`. A `wad` is played instead of the scenario's own, under everything
+        else that the scenario says. Where `bots` play, the dead come back, each at the decision
+        after, and only the clock ends an episode. Raises KeyError for an unknown scenario,
+        GrammarError for a bad grammar and ValueError for bots in a scenario without deathmatch.
         """
         row = SCENARIOS[scenario] if isinstance(scenario, str) else scenario
         self.scenario = row
@@ -77,47 +94,73 @@ class DoomGame:
         self._presses = [[button in action for button in self._buttons] for action in self.actions]
         self._write = frame_writer(options)
         self._state: vizdoom.GameState | None = None
+        if bots and not row.is_deathmatch:
+            raise ValueError(f"bots cannot play {row.name}, which is no deathmatch")
+        self._wad = wad
+        self._map_name = row.map_name
+        self._bots = bots
+        # Whether who dies comes back.
+        self._respawns = bots is not None
+        self._was_dead = False
+        self._earlier_deaths = 0.0
+        self._start_deadline_s = start_deadline_s
         self._directory: tempfile.TemporaryDirectory[str] | None = None
-        self._engine: Any = vizdoom.DoomGame()
+        self._engine = Engine()
 
     def start(self, map_name: str | None = None) -> None:
-        """Start the engine process on `map_name`, by default the scenario's own map."""
+        """Start the engine process on `map_name`, by default the scenario's own map.
+
+        Raises EngineError, with the reason, where the engine cannot start or cannot play the map.
+        """
+        self._map_name = map_name or self.scenario.map_name
         self._directory = tempfile.TemporaryDirectory(prefix="doom-")
-        self._configure(Path(self._directory.name))
-        if map_name is not None:
-            self._engine.set_doom_map(map_name)
-        self._engine.init()
+        try:
+            self.restart()
+        except BaseException:
+            self.close()
+            raise
+
+    def restart(self) -> None:
+        """Start a fresh engine process, as after a GameDiedError; an episode has to follow.
+
+        Raises EngineError as `start` does.
+        """
+        if self._directory is None:
+            raise RuntimeError("the game was not started, or is closed")
+        self._engine.close()
+        self._engine = Engine()
+        directory = Path(self._directory.name)
+        try:
+            self._configure(directory)
+        except WadError as error:
+            raise EngineError(f"cannot play {self._wad}: {error}") from error
+        self._launch(directory)
 
     def new_episode(self, seed: int, frame: Frame) -> None:
         """Begin the episode of `seed`, in [0, 2**31), and show its first frame."""
         engine = self._engine
+        if self._bots:
+            self._bots.leave(engine)
         if self._randomisation:
             self.is_randomised = self._randomisation.applies(seed)
             for command in self._randomisation.commands(seed):
                 engine.send_game_command(command)
         engine.set_seed(seed)
         engine.new_episode()
-        state = engine.get_state()
-        self._state = state
-        self._write(state, frame)
-        self._values = self._read() if self._weights.kinds else None
+        if self._bots:
+            self._bots.join(engine)
+        self._begin(frame)
 
     def make_action(self, action: int, frame: Frame) -> Outcome:
         """Hold the buttons of `action` for the frame skip; the reward includes any shaping."""
         engine = self._engine
+        earlier = 0.0
+        if self._was_dead:
+            earlier = -engine.get_total_reward()
+            engine.respawn_player()
+            earlier += engine.get_total_reward()
         reward = engine.make_action(self._presses[action], self.options.frame_skip)
-        events: tuple[GameEvent, ...] = ()
-        if self._values is not None:
-            before, self._values = self._values, self._read()
-            events = self._events.events(before, self._values)
-            reward += self._weights.total(events)
-        state = engine.get_state()
-        if state is None:
-            cut = engine.is_episode_timeout_reached() and not engine.is_player_dead()
-            return Outcome(reward, ended=True, cut=cut, events=events)
-        self._state = state
-        self._write(state, frame)
-        return Outcome(reward, ended=False, cut=False, events=events)
+        return self._outcome(earlier + reward, frame)
 
     def get_state(self) -> DoomState | None:
         """Read the whole state now, or None once the episode has ended."""
@@ -126,7 +169,15 @@ class DoomGame:
             return None
         names = ("screen", *self.options.buffers)
         buffers = {name: getattr(state, f"{name}_buffer") for name in names}
-        return DoomState(self.variables, buffers, self._engine.get_episode_time())
+        server = self._engine.get_server_state()
+        players = tuple(
+            (name, frags)
+            for name, frags, is_there in zip(
+                server.players_names, server.players_frags, server.players_in_game, strict=True
+            )
+            if is_there
+        )
+        return DoomState(self.variables, buffers, self._engine.get_episode_time(), players)
 
     def is_episode_finished(self) -> bool:
         """Tell whether the episode has ended, by the clock or in the game."""
@@ -148,9 +199,16 @@ class DoomGame:
 
     @property
     def variables(self) -> dict[str, float]:
-        """Health, ammunition, weapons, position and counts, read from the engine now."""
+        """Health, ammunition, weapons, position and the episode's counts, read just now."""
         read = self._engine.get_game_variable
-        return {name: read(variable) for name, variable in _ENGINE_VARIABLES}
+        variables = {name: read(variable) for name, variable in _ENGINE_VARIABLES}
+        variables["DEATHCOUNT"] -= self._earlier_deaths
+        return variables
+
+    @property
+    def facts(self) -> dict[str, float]:
+        """Whether the episode is another than the scenario has it; nothing where it never is."""
+        return {"randomised": float(self.is_randomised)} if self._randomisation else {}
 
     def close(self) -> None:
         """End the engine process and remove its directory."""
@@ -173,15 +231,48 @@ class DoomGame:
         """Close on exit, whatever happened."""
         self.close()
 
+    def _begin(self, frame: Frame) -> None:
+        """Look at the first state of an episode."""
+        engine = self._engine
+        state = engine.get_state()
+        self._state = state
+        self._write(state, frame)
+        self._was_dead = False
+        # The engine counts deaths, and nothing else, for as long as it runs.
+        self._earlier_deaths = engine.get_game_variable(vizdoom.GameVariable.DEATHCOUNT)
+        self._values = self._read() if self._weights.kinds else None
+
+    def _outcome(self, reward: float, frame: Frame) -> Outcome:
+        """Look at the state that a decision led to, whose own reward was `reward`."""
+        engine = self._engine
+        events: tuple[GameEvent, ...] = ()
+        if self._values is not None:
+            before, self._values = self._values, self._read()
+            events = self._events.events(before, self._values)
+            reward += self._weights.total(events)
+        if self._respawns:
+            was_dead, self._was_dead = self._was_dead, engine.is_player_dead()
+            if was_dead and not self._was_dead:
+                events += (GameEvent("respawn"),)
+        state = engine.get_state()
+        if state is None:
+            dies = engine.is_player_dead() and not self._respawns
+            cut = engine.is_episode_timeout_reached() and not dies
+            return Outcome(reward, ended=True, cut=cut, events=events)
+        self._state = state
+        self._write(state, frame)
+        return Outcome(reward, ended=False, cut=False, events=events)
+
+    def _launch(self, directory: Path) -> None:
+        self._engine.launch(directory, self._start_deadline_s)
+
     def _configure(self, directory: Path) -> None:
         engine, options = self._engine, self.options
         engine.load_config(str(Path(vizdoom.scenarios_path) / f"{self.scenario.config_name}.cfg"))
-        engine.set_vizdoom_path(str(write_launcher(directory)))
         engine.set_mode(vizdoom.Mode.PLAYER)
         engine.set_window_visible(False)
         engine.set_sound_enabled(False)
         engine.set_audio_buffer_enabled(False)
-        engine.set_console_enabled(False)
         engine.set_screen_resolution(engine_resolution(options))
         is_rgb = options.color == "rgb"
         screen_format = vizdoom.ScreenFormat.RGB24 if is_rgb else vizdoom.ScreenFormat.GRAY8
@@ -199,10 +290,18 @@ class DoomGame:
     def _set_up_scenario(self, directory: Path) -> None:
         """Say what the scenario's configuration file does not."""
         engine, row = self._engine, self.scenario
-        engine.set_doom_map(row.map_name)
+        engine.set_doom_map(self._map_name)
+        engine.set_episode_timeout(row.timeout_tics)
+        engine.set_living_reward(row.living_reward)
+        engine.set_death_penalty(row.death_penalty)
+        engine.set_doom_skill(row.skill)
+        if self._wad:
+            engine.set_doom_scenario_path(str(self._wad.resolve()))
         if row.is_deathmatch:
-            engine.add_game_args("+deathmatch 1")
+            engine.add_game_args(DEATHMATCH_RULES)
             engine.set_frag_reward(1.0)
+        if self._bots:
+            engine.add_game_args(self._bots.write(directory))
         if row.loadout or self._randomisation:
             variant = directory / "variant.wad"
             source = Path(engine.get_doom_scenario_path())

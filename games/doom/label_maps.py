@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -63,6 +61,9 @@ def label_map(buffer: Frame, labels: Iterable[Label], group: Sequence[int]) -> F
 
     `buffer`, uint8 [height, width], holds in every pixel the `value` of the label seen there.
     """
+    # Whoever only checks a mapping, as services do, needs no numeric library.
+    import numpy as np  # noqa: PLC0415
+
     categories = frozenset().union(*(KINDS[kind] for kind in group))
     shade = np.zeros(256, dtype=np.uint8)
     shade[[label.value for label in labels if label.object_category in categories]] = 255

@@ -80,11 +80,11 @@ _ROWS = (
     ),
     Scenario(
         "defend_the_center", "Kill what comes from all sides with 26 bullets",
-        _TURN_ATTACK, ("AMMO2", "HEALTH"), 2100, 0.0, 1.0, 3, "turn_lr;attack",
+        _TURN_ATTACK, ("AMMO2", "HEALTH"), 2100, 0.0, 1.0, 3, "turn_lr+attack",
     ),
     Scenario(
         "defend_the_line", "Kill what comes from across the room",
-        _TURN_ATTACK, ("AMMO2", "HEALTH"), 0, 0.0, 1.0, 3, "turn_lr;attack",
+        _TURN_ATTACK, ("AMMO2", "HEALTH"), 0, 0.0, 1.0, 3, "turn_lr+attack",
     ),
     Scenario(
         "health_gathering", "Stay alive on an acid floor by finding medikits",

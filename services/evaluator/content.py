@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from elodrome.evaluator.v1 import suite_pb2
 
+from games.catalogue import MAP_NAMES
 from games.doom.actions import GrammarError, parse_actions
-from games.doom.scenarios import SCENARIOS
 from kit import errors, parse
 from services.evaluator.metrics import DEFAULT_METRICS, METRICS
 
@@ -23,7 +23,6 @@ MAX_EPISODES = 2_000
 MAX_METRICS = 16
 _MAX_FRAME_SKIP = 35
 _FRAME_SKIP = 4
-_GAMES = ("doom",)
 
 
 def parse_scenarios(
@@ -35,6 +34,11 @@ def parse_scenarios(
     shared = _parse_seeds(seeds, "seeds")
     rows = [_parse_scenario(row, shared, f"scenarios[{i}]") for i, row in enumerate(scenarios)]
     _check_distinct([row["scenario"] for row in rows], "scenarios", "name a scenario twice")
+    for index, row in enumerate(rows):
+        if row["game"] != rows[0]["game"]:
+            raise errors.invalid_argument(
+                f"scenarios[{index}].game", f"must be {rows[0]['game']}, like the first one's"
+            )
     count = sum(len(row["seeds"]) for row in rows)
     if count > MAX_EPISODES:
         raise errors.invalid_argument(
@@ -45,30 +49,27 @@ def parse_scenarios(
     return rows
 
 
-def parse_metrics(metrics: Sequence[suite_pb2.SuiteMetric]) -> list[dict[str, str]]:
-    """Return the metrics as they are stored, the default ones for none."""
+def parse_metrics(metrics: Sequence[suite_pb2.SuiteMetric], game: str) -> list[dict[str, str]]:
+    """Return the metrics as they are stored, the default ones for none; `game` has all of them."""
     if len(metrics) > MAX_METRICS:
         raise errors.invalid_argument("metrics", f"must be at most {MAX_METRICS}")
     if not metrics:
         return [{"name": name, "goal": METRICS[name].goal.value} for name in DEFAULT_METRICS]
-    rows = [_parse_metric(row, f"metrics[{i}]") for i, row in enumerate(metrics)]
+    rows = [_parse_metric(row, game, f"metrics[{i}]") for i, row in enumerate(metrics)]
     _check_distinct([row["name"] for row in rows], "metrics", "name a metric twice")
     return rows
 
 
 def _parse_scenario(row: suite_pb2.SuiteScenario, shared: list[int], field: str) -> dict[str, Any]:
-    if row.game not in _GAMES:
-        known = ", ".join(_GAMES)
+    if row.game not in MAP_NAMES:
+        known = ", ".join(MAP_NAMES)
         raise errors.invalid_argument(f"{field}.game", f"must be one of {known}")
-    if row.scenario not in SCENARIOS:
+    if row.scenario not in MAP_NAMES[row.game]:
         raise errors.invalid_argument(
             f"{field}.scenario",
-            f"must be one of {', '.join(SCENARIOS)}",
+            f"must be one of {', '.join(MAP_NAMES[row.game])}",
             reason="UNKNOWN_SCENARIO",
         )
-    skip = parse.integer(
-        row.frame_skip or _FRAME_SKIP, f"{field}.frame_skip", minimum=1, maximum=_MAX_FRAME_SKIP
-    )
     seeds = _parse_seeds(row.seeds, f"{field}.seeds") or shared
     if not seeds:
         raise errors.invalid_argument(f"{field}.seeds", "must not be empty")
@@ -76,9 +77,28 @@ def _parse_scenario(row: suite_pb2.SuiteScenario, shared: list[int], field: str)
         "game": row.game,
         "scenario": row.scenario,
         "seeds": seeds,
-        "frame_skip": skip,
-        "action_combinations": _parse_grammar(row.action_combinations, field),
+        **(_parse_decisions if row.game == "doom" else _parse_no_decisions)(row, field),
     }
+
+
+def _parse_decisions(row: suite_pb2.SuiteScenario, field: str) -> dict[str, Any]:
+    """Read how the built-in agents decide."""
+    skip = parse.integer(
+        row.frame_skip or _FRAME_SKIP, f"{field}.frame_skip", minimum=1, maximum=_MAX_FRAME_SKIP
+    )
+    grammar = _parse_grammar(row.action_combinations, field)
+    return {"frame_skip": skip, "action_combinations": grammar}
+
+
+def _parse_no_decisions(row: suite_pb2.SuiteScenario, field: str) -> dict[str, Any]:
+    """Refuse to choose where the game leaves no choice."""
+    for name, is_set in (
+        ("frame_skip", row.frame_skip not in {0, 1}),
+        ("action_combinations", row.action_combinations != ""),
+    ):
+        if is_set:
+            raise errors.invalid_argument(f"{field}.{name}", f"is no setting of {row.game}")
+    return {"frame_skip": 1, "action_combinations": ""}
 
 
 def _parse_seeds(seeds: Sequence[int], field: str) -> list[int]:
@@ -108,11 +128,15 @@ def _parse_grammar(grammar: str, field: str) -> str:
     return grammar
 
 
-def _parse_metric(row: suite_pb2.SuiteMetric, field: str) -> dict[str, str]:
+def _parse_metric(row: suite_pb2.SuiteMetric, game: str, field: str) -> dict[str, str]:
     metric = METRICS.get(row.name)
     if metric is None:
         raise errors.invalid_argument(
             f"{field}.name", f"must be one of {', '.join(METRICS)}", reason="UNKNOWN_METRIC"
+        )
+    if metric.game not in {"", game}:
+        raise errors.invalid_argument(
+            f"{field}.name", f"{game} has no {row.name}", reason="UNKNOWN_METRIC"
         )
     if not row.goal:
         return {"name": row.name, "goal": metric.goal.value}

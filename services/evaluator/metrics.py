@@ -1,4 +1,4 @@
-"""The numbers an episode yields: name, which way is good, and whether it is a rate of 0 and 1."""
+"""The numbers an episode yields: name, which way is good, whether it is a rate of 0 and 1."""
 
 from __future__ import annotations
 
@@ -21,19 +21,20 @@ class Goal(StrEnum):
 
 @dataclass(frozen=True)
 class Metric:
-    """One number of an episode, as the referee reports it."""
+    """One number of an episode, as the referee reports it; some are of one game only."""
 
     name: str
     goal: Goal
     rate: bool = False
+    game: str = ""
 
 
 _ROWS = (
     Metric("return", Goal.MAXIMIZE),
     Metric("decisions", Goal.MINIMIZE),
-    Metric("kills", Goal.MAXIMIZE),
-    Metric("hits", Goal.MAXIMIZE),
-    Metric("health", Goal.MAXIMIZE),
+    Metric("kills", Goal.MAXIMIZE, game="doom"),
+    Metric("hits", Goal.MAXIMIZE, game="doom"),
+    Metric("health", Goal.MAXIMIZE, game="doom"),
     Metric("timed_out", Goal.MINIMIZE, rate=True),
 )
 METRICS: MappingProxyType[str, Metric] = MappingProxyType({row.name: row for row in _ROWS})

@@ -12,7 +12,6 @@ from google.protobuf.json_format import Parse, ParseError
 from google.protobuf.struct_pb2 import Struct
 
 from games import catalogue
-from games.doom.scenarios import SCENARIOS
 from kit import errors, parse
 from services.executor.states import RunType
 from trainer import config as training
@@ -24,7 +23,12 @@ if TYPE_CHECKING:
 
 MAX_SEED = training.SEED_LIMIT - 1
 _MAX_CONFIG_BYTES = 64 << 10
-_SCENARIO_OF_MAP = {catalogue.map_id("doom", scenario): scenario for scenario in SCENARIOS}
+_PLACES = {
+    catalogue.map_id(game, name): (game, name)
+    for game, names in catalogue.MAP_NAMES.items()
+    for name in names
+}
+"""Game and name of every map that comes with an install, by its id."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ def _complete_training(
         if asked.get("map_id", map_id) != map_id:
             raise _invalid("map_id", "differs from map_id of the request")
         asked["map_id"] = map_id
-    _name_scenario(asked)
+    _name_place(asked)
     if seed is not None or asked.get("seed") is None:
         asked["seed"] = _choose(seed, None)
     try:
@@ -100,16 +104,17 @@ def _complete_training(
     )
 
 
-def _name_scenario(asked: dict[str, Any]) -> None:
-    """Let a map that comes with the install say which scenario it is."""
+def _name_place(asked: dict[str, Any]) -> None:
+    """Let a map that comes with the install say which game and scenario it is."""
     wanted = asked.get("map_id")
     if not wanted:
         return
-    scenario = _SCENARIO_OF_MAP.get(wanted)
-    if scenario is None:
+    place = _PLACES.get(wanted) if isinstance(wanted, str) else None
+    if place is None:
         raise _invalid("map_id", "is not a map of the catalogue")
-    if asked.setdefault("scenario", scenario) != scenario:
-        raise _invalid("scenario", f"differs from {scenario}, which the map is")
+    for field, name in zip(("game", "scenario"), place, strict=True):
+        if asked.setdefault(field, name) != name:
+            raise _invalid(field, f"differs from {name}, which the map is")
 
 
 def _check_evaluation(config: Mapping[str, Any]) -> None:

@@ -33,7 +33,7 @@ from services.registry.__main__ import build as build_registry
 from services.registry.settings import RegistrySettings
 from tests.waiting import eventually
 from trainer import checkpoint
-from trainer.network import new_network
+from trainer.networks import QNetwork, Shape, build, describe
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -154,7 +154,8 @@ class Platform:
 
 def fresh_player(seed: int) -> tuple[checkpoint.Manifest, dict[str, Any]]:
     options = ObservationOptions()
-    network = new_network(options.space.shape, 5, seed=seed)
+    shape = Shape(frames=options.space.shape, action_count=5)
+    network = build(lambda: QNetwork(shape), seed=seed)
     manifest = checkpoint.Manifest(
         algorithm="DQN",
         game="doom",
@@ -165,7 +166,7 @@ def fresh_player(seed: int) -> tuple[checkpoint.Manifest, dict[str, Any]]:
         observation=asdict(options),
         frame_skip=options.frame_skip,
         recurrent=False,
-        network={"name": "QNetwork", "arguments": {}},
+        network=describe(network, shape),
         config={"seed": seed},
         iteration=1,
         steps=4,

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from tests.tokens import Tokens
 
 
+def catch(**fields: Any) -> suite_pb2.SuiteScenario:
+    return suite_pb2.SuiteScenario(**{"game": "catch", "scenario": "board", **fields})
+
+
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"scenarios": []}, "scenarios", "INVALID_FIELD"),
     ({"seeds": []}, "scenarios[0].seeds", "INVALID_FIELD"),
@@ -36,6 +40,20 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
         "INVALID_FIELD",
     ),
     ({"metrics": [suite_pb2.SuiteMetric(name="joy")]}, "metrics[0].name", "UNKNOWN_METRIC"),
+    ({"scenarios": [catch(scenario="basic")]}, "scenarios[0].scenario", "UNKNOWN_SCENARIO"),
+    ({"scenarios": [catch(game="go")]}, "scenarios[0].game", "INVALID_FIELD"),
+    ({"scenarios": [scenario(), catch()]}, "scenarios[1].game", "INVALID_FIELD"),
+    ({"scenarios": [catch(frame_skip=4)]}, "scenarios[0].frame_skip", "INVALID_FIELD"),
+    (
+        {"scenarios": [catch(action_combinations="attack")]},
+        "scenarios[0].action_combinations",
+        "INVALID_FIELD",
+    ),
+    (
+        {"scenarios": [catch()], "metrics": [suite_pb2.SuiteMetric(name="kills")]},
+        "metrics[0].name",
+        "UNKNOWN_METRIC",
+    ),
     ({"name": "No Such Name"}, "name", "INVALID_FIELD"),
     ({"name": "../etc"}, "name", "INVALID_FIELD"),
 ]
@@ -66,6 +84,14 @@ async def test_a_suite_says_what_is_played_and_measured(bench: Bench) -> None:
     assert basic.map_id == map_id("doom", "basic")
     goals = [metric.goal for metric in read.version.metrics]
     assert goals == [suite_pb2.METRIC_GOAL_MAXIMIZE, suite_pb2.METRIC_GOAL_MINIMIZE]
+
+
+async def test_a_suite_may_be_of_another_game_than_doom(bench: Bench) -> None:
+    suite = await bench.suite(2, scenarios=[catch()])
+    (board,) = suite.version.scenarios
+    assert (board.game, board.frame_skip, board.action_combinations) == ("catch", 1, "")
+    assert board.map_id == map_id("catch", "board")
+    assert [metric.name for metric in suite.version.metrics] == ["return", "decisions"]
 
 
 async def test_a_list_shows_suites_with_version_and_scenario_count(bench: Bench) -> None:

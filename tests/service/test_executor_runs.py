@@ -64,10 +64,38 @@ async def test_a_run_is_created_with_a_complete_config_and_a_chosen_seed(bench: 
     assert other.seed != run.seed
 
 
+async def test_a_run_that_is_judged_on_what_it_trains_on_says_so(bench: Bench) -> None:
+    maps = {"maps": ["basic", "rocket_basic"]}
+    run = await bench.create({**maps, "test_maps": ["simpler_basic", "basic"]})
+    assert len(run.warnings) == 1
+    assert run.warnings[0].startswith("test_maps: basic is trained on too")
+    assert list((await bench.get(run.id)).warnings) == list(run.warnings)
+    assert not (await bench.create({**maps, "test_maps": ["simpler_basic"]})).warnings
+
+
+async def test_a_run_on_catch_is_complete_and_listed_by_its_game(bench: Bench) -> None:
+    board = catalogue.map_id("catch", "board")
+    made = [await bench.create({"game": "catch"}), await bench.create({}, map_id=board)]
+    for run in made:
+        assert (run.game, run.map_id, run.config["scenario"]) == ("catch", board, "board")
+    await bench.create({})
+    request = run_service_pb2.ListRunsRequest(game="catch")
+    listed = await bench.runs.ListRuns(request, metadata=bench.user)
+    assert {run.id for run in listed.items} == {run.id for run in made}
+
+
 @pytest.mark.parametrize(
     ("config", "field"),
     [
         ({"gama": 0.9}, "config.gama"),
+        ({"game": "catch", "frame_skip": 4}, "config.frame_skip"),
+        ({"game": "doom", "map_id": catalogue.map_id("catch", "board")}, "config.game"),
+        ({"map_id": ["basic"]}, "config.map_id"),
+        ({"maps": ["basic", "take_cover"]}, "config.maps[1]"),
+        (
+            {"curriculum": [{"scenario": "basic"}, {"scenario": "basic"}]},
+            "config.curriculum[0].until",
+        ),
         ({"gamma": 2}, "config.gamma"),
         ({"map_id": str(uuid.UUID(int=7))}, "config.map_id"),
         ({"seed": 2**30}, "config.seed"),

@@ -161,6 +161,32 @@ def test_a_player_of_arnold_is_imported_and_judged(person: Person, tmp_path: Pat
     assert (judged["state"], judged["percent"]) == ("COMPLETED", 100)
 
 
+def test_a_run_on_catch_is_trained_judged_and_listed(person: Person, tmp_path: Path) -> None:
+    """Sixteen iterations are enough to catch nearly every ball; by chance it is one of four."""
+    name = f"catch-{uuid.uuid4().hex[:8]}"
+    person.types(
+        *("run", "--game", "catch", "--algorithm", "PPO", "--name", name, "--seed", "1"),
+        *("--max-iterations", "16", "--set", "checkpoint_interval=8", "--watch"),
+    )
+    runs = person.reads("runs", "list", "--limit", "100")["items"]
+    run = next(one for one in runs if one["name"] == name)
+    assert (run["state"], run["game"]) == ("COMPLETED", "catch")
+    listed = person.reads("checkpoints", "list", "--run", run["id"])["items"]
+    saved = {one["iteration"]: one["id"] for one in listed}
+    assert set(saved) == {8, 16}
+
+    suite = tmp_path / "suite.json"
+    seeds = list(range(2**30, 2**30 + 20))
+    scenario = {"game": "catch", "scenario": "board", "seeds": seeds}
+    suite.write_text(json.dumps({"name": name, "scenarios": [scenario]}))
+    person.types("eval", "create-suite", str(suite))
+    person.types("eval", "run", "--suite", name, "--checkpoint", saved[16], "--watch")
+    (judged,) = person.reads("eval", "list", "--suite", name)["items"]
+    assert (judged["state"], judged["percent"]) == ("COMPLETED", 100)
+    returns = next(one for one in judged["metrics"] if one["metric"] == "return")
+    assert returns["mean"] > 0.5
+
+
 def test_a_signed_out_person_is_told_to_sign_in(person: Person) -> None:
     assert "admin" in person.types("whoami").stdout
     person.types("logout")

@@ -51,7 +51,7 @@ EvaluationService: GetEvaluation ListEvaluations WatchEvaluation ListEpisodes Co
 GateService: GetGatePolicy ListGatePolicies GetDecision ListDecisions RecomputeDecision;
 SuiteService: GetSuite ListSuites ListSuiteVersions; LogService: ListLogLines WatchLogs;
 MetricService: GetMetricHistory GetLatestMetrics;
-RunService: GetRun ListRuns DiffRuns GetConfigSchema WatchRun ListJobs;
+RunService: GetRun ListRuns DiffRuns GetConfigSchema WatchRun ListJobs GetProvenance;
 TrainingService: GetTrainingStatus GetTrainingLog;
 CheckpointService: GetCheckpoint ListCheckpoints DownloadCheckpoint;
 ModelService: ListPromotions; VersionService: GetLineage DownloadVersion
@@ -62,7 +62,7 @@ EvaluationService: CreateEvaluation CancelEvaluation RerunEvaluation;
 GateService: CreateGatePolicy CreateGatePolicyVersion DecideGate;
 SuiteService: CreateSuite UpdateSuite CreateSuiteVersion; MetricService: LogMetrics;
 RunService: CreateRun UpdateRun DeleteRun StopRun CancelRun PauseRun ResumeRun CloneRun RetryRun
-  FinishRun;
+  CertifyRun FinishRun;
 TrainingService: StartTraining StopTraining;
 CheckpointService: UploadCheckpoint CommitCheckpoint DeleteCheckpoint LoadCheckpoint
   MarkBestCheckpoint;
@@ -73,7 +73,7 @@ VersionService: CreateVersion UpdateVersion DeleteVersion PromoteVersion
 """For administrators, operators and users."""
 WORK = """
 RefereeService: ClaimEvaluation RecordEpisodes FinishEvaluation;
-LeaseService: AcquireLease Heartbeat ReportOutcome; MetricService: Append;
+LeaseService: AcquireLease Heartbeat ReportProvenance ReportOutcome; MetricService: Append;
 CheckpointService: ClaimRun
 """
 """For workloads, and for no person."""

@@ -40,7 +40,7 @@ def test_the_fixed_agent_always_takes_the_first_action() -> None:
 
 
 def test_built_in_agents_decide_as_often_as_the_suite_says() -> None:
-    assert builtin_agent("random", BASIC).options.frame_skip == 6
+    assert builtin_agent("random", BASIC).observation["frame_skip"] == 6
 
 
 def test_a_player_is_never_judged_on_seeds_it_may_have_trained_on() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from elodrome.evaluator.v1.suite_pb2 import SuiteScenario
 
 from games.stack import Stack
 from referee.agents import TrainedAgent
@@ -45,9 +46,10 @@ def decisions(game: DoomGame, agent: TrainedAgent, seed: int, count: int) -> lis
 
 @pytest.mark.parametrize("name", sorted(PUBLISHED))
 def test_a_published_network_plays_and_begins_every_episode_anew(tmp_path: Path, name: str) -> None:
-    agent, scenario = an_agent(tmp_path, name), PRESETS[name].scenario
-    count = -(-TICS // agent.options.frame_skip)
-    with open_game(scenario, agent) as game:
+    agent = an_agent(tmp_path, name)
+    row = SuiteScenario(game="doom", scenario=PRESETS[name].scenario)
+    count = -(-TICS // agent.observation["frame_skip"])
+    with open_game(row, agent) as game:
         played = decisions(game, agent, 7, count)
         # Whoever dies sooner has played to the end.
         assert len(played) == count or game.is_episode_finished()
@@ -56,7 +58,8 @@ def test_a_published_network_plays_and_begins_every_episode_anew(tmp_path: Path,
 
 def test_an_imported_player_plays_an_episode_to_its_end(tmp_path: Path) -> None:
     agent = an_agent(tmp_path, "defend_the_center")
-    with open_game("defend_the_center", agent) as game:
+    row = SuiteScenario(game="doom", scenario="defend_the_center")
+    with open_game(row, agent) as game:
         measured = play_episode(game, agent, 2**30, ["kills", "decisions", "health"])
         assert game.is_episode_finished()
     assert measured.metrics["decisions"] > 50

@@ -48,5 +48,8 @@ def test_a_trainer_accepts_the_defaults_of_every_map(entry: catalogue.CatalogueM
 def test_the_schema_says_what_the_trainer_checks(name: str) -> None:
     trainer_schema = json.loads(config.SCHEMA_PATH.read_text())["properties"][name]
     ours = DOOM.config_schema["properties"][name]
+    if name == "scenario":
+        # The trainer's rule knows the maps of all games, and their game refuses the others.
+        trainer_schema["enum"] = [one for one in trainer_schema["enum"] if one in ours["enum"]]
     rules = ("type", "enum", "minimum", "maximum", "default")
     assert {key: ours.get(key) for key in rules} == {key: trainer_schema.get(key) for key in rules}

@@ -212,7 +212,7 @@ def test_an_evaluation_that_cannot_be_played_ends_for_both(platform: Platform) -
 def test_an_evaluation_that_is_played_already_is_finished(platform: Platform) -> None:
     platform.task = referee_service_pb2.ClaimEvaluationResponse(
         agent="random",
-        scenarios=[suite_pb2.SuiteScenario(scenario="basic", seeds=[2**30])],
+        scenarios=[suite_pb2.SuiteScenario(scenario="basic", seeds=[2**30], frame_skip=4)],
         recorded=[referee_service_pb2.EpisodeKey(scenario="basic", seed=2**30)],
     )
     assert run(judge, bad_input=BAD_INPUT) == 0

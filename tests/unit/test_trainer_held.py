@@ -59,7 +59,7 @@ def test_an_episode_that_is_left_is_cut_unless_it_has_ended() -> None:
 @pytest.mark.parametrize(
     ("settings", "field"),
     [
-        ({"learning_starts": 264 - 1, "n_step": 32}, "learning_starts"),
+        ({"learning_starts": 272 - 1, "n_step": 32}, "learning_starts"),
         ({"learning_starts": 9_900}, "learning_starts"),
         ({"replay_capacity": 256, "learning_starts": 200}, "learning_starts"),
         ({"replay_capacity": 256, "n_step": 32}, "replay_capacity"),
@@ -78,7 +78,7 @@ def test_the_smallest_replay_that_is_allowed_has_something_to_draw(n_step: int) 
     with pytest.raises(ConfigError) as refusal:
         parse({"algorithm": "DQN", "n_step": n_step, "replay_capacity": 256, "games": 32})
     least = int(refusal.value.rule.split()[-1])
-    starts = 32 * (n_step + 1)
+    starts = 32 * (n_step + 2)
     config = parse(
         {
             "algorithm": "DQN",
@@ -97,6 +97,8 @@ def test_the_smallest_replay_that_is_allowed_has_something_to_draw(n_step: int) 
     )
     replay = Replay(Ring(shape))
     for played in range(8, 200, 8):
+        # As if a checkpoint came after every window.
+        replay._ring.cut(played - 1)
         replay.grow(played)
         if len(replay) >= config.learning_starts:
             replay.draw(10, n_step=n_step, generator=np.random.default_rng(0))

@@ -1,50 +1,30 @@
-"""Learners as threads of one process, with the group that processes have: gloo on the loopback."""
+"""What several learners add up to: the learner that has all of their games."""
 
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
-from torch import distributed
 
 from games.interface import ObservationSpace
+from tests.learners import BUILDING, together, train_together
+from tests.toy import LampGame, a_config, train_alone
 from tests.unit.test_trainer_checkpoint import MANIFEST
 from trainer import checkpoint, losses, shares
 from trainer.config import ConfigError, parse
 from trainer.learning import Learner
 from trainer.networks import ActorCritic, Shape
+from trainer.offline import OfflineReporter
 from trainer.peers import ALONE, LostPeerError, Peers
 from trainer.ppo import COLUMNS, PPO
 from trainer.ring import CUT, ENDED, Ring, RingShape
 from trainer.seeds import learning_generator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
-
-TIMEOUT = timedelta(seconds=20)
-
-
-@pytest.fixture(autouse=True)
-def _on_the_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
-
-
-def together(count: int, do: Callable[[Peers], Any]) -> list[Any]:
-    """Let `count` learners do the same; answers what each of them answers."""
-    store = distributed.HashStore()
-
-    def be(rank: int) -> Any:
-        group = distributed.ProcessGroupGloo(store, rank, count, TIMEOUT)
-        return do(Peers(group, place=rank, places=count))
-
-    with ThreadPoolExecutor(count) as threads:
-        return list(threads.map(be, range(count)))
 
 
 def test_a_lone_learner_waits_for_nobody() -> None:
@@ -142,7 +122,8 @@ def learned(ring: Ring, peers: Peers = ALONE, **settings: Any) -> PPO:
     """One window is learned from in one update, or as the settings say."""
     sizes = {"games": GAMES, "rollout_steps": STEPS, "batch_size": STEPS * GAMES, "epochs": 1}
     config = parse({"actors": 2, "history": 2, "max_gradient_norm": 1e6, **sizes, **settings})
-    algorithm = PPO(config, SHAPE, ring, peers)
+    with BUILDING:
+        algorithm = PPO(config, SHAPE, ring, peers)
     algorithm.learn(0, learning_generator(config.seed, peers.rank))
     return algorithm
 
@@ -218,6 +199,56 @@ def test_learners_that_have_drifted_apart_save_nothing() -> None:
     assert together(2, save)[0] == "refused"
 
 
+# -- whole trainings ---------------------------------------------------------------------------
+
+TWO = {"learners": 2, "actors": 2}
+# Rounds of play and updates as a lone learner has them, in two halves.
+SIZES = {
+    "PPO": {"games": 8, "rollout_steps": 12, "batch_size": 32, "max_iterations": 30},
+    "DQN": {"games": 4, "batch_size": 32, "max_iterations": 40},
+}
+
+
+@pytest.mark.parametrize("algorithm", ["PPO", "DQN"])
+def test_two_learners_learn_together_what_brings_a_reward(algorithm: str, tmp_path: Path) -> None:
+    reporter = OfflineReporter(tmp_path)
+    judging = {"eval_episodes": 21, "checkpoint_interval": 1000}
+    train_together(a_config(algorithm, **TWO, **SIZES[algorithm], **judging), reporter)
+    (score,) = reporter.points["eval_return"].values()
+    assert score > 0.95 * LampGame.DECISIONS
+
+
+@pytest.mark.parametrize("algorithm", ["PPO", "DQN"])
+def test_a_resumed_training_of_two_learners_ends_like_an_undisturbed_one(
+    algorithm: str, tmp_path: Path
+) -> None:
+    config = a_config(algorithm, **TWO)
+    whole = OfflineReporter(tmp_path)
+    train_together(config, whole)
+    resumed = OfflineReporter(tmp_path)
+    train_together(config, resumed, load=whole.path_of(4))
+    assert list(whole.digests) == [4, 8, 12]
+    assert resumed.digests == {8: whole.digests[8], 12: whole.digests[12]}
+
+
+def test_two_learners_do_what_one_does_with_the_actors_of_both(tmp_path: Path) -> None:
+    """Where an update takes all of a window, so that nobody draws what goes into it."""
+    settings = {"actors": 2, "epochs": 1, "batch_size": 32, "max_iterations": 3}
+    reporters = [OfflineReporter(tmp_path / name) for name in ("alone", "both")]
+    for reporter in reporters:
+        reporter.path_of(3).parent.mkdir()
+    alone, both = reporters
+    train_alone(a_config(**settings), alone, LampGame)
+    train_together(a_config(**settings, learners=2), both)
+
+    for name in ("avg_reward", "episode_length", "episodes", "loss_v", "eval_return"):
+        expected = pytest.approx(list(alone.points[name].values()), rel=1e-4)
+        assert list(both.points[name].values()) == expected, name
+    weights = [checkpoint.read_group(one.path_of(3), "network") for one in reporters]
+    for name, expected in weights[0].items():
+        np.testing.assert_allclose(weights[1][name], expected, rtol=1e-4, atol=1e-5)
+
+
 # -- configuration -----------------------------------------------------------------------------
 
 
@@ -238,7 +269,9 @@ def test_what_cannot_be_shared_out_evenly_is_refused(settings: dict[str, int], f
 
 def test_a_batch_is_that_of_all_learners_together() -> None:
     config = parse({"learners": 2, "batch_size": 128})
-    sizes = together(
-        2, lambda peers: Learner(config, lambda: ActorCritic(SHAPE), SHAPE, peers).batch_size
-    )
-    assert sizes == [64, 64]
+
+    def size(peers: Peers) -> int:
+        with BUILDING:
+            return Learner(config, lambda: ActorCritic(SHAPE), SHAPE, peers).batch_size
+
+    assert together(2, size) == [64, 64]

@@ -50,10 +50,10 @@ def test_a_signature_that_differs_is_refused_with_both_values(
 def test_training_refuses_to_go_on_from_a_checkpoint_of_another_shape(tmp_path: Path) -> None:
     """Four channels into a config of three: both shapes are in the message."""
     config = parse({"history": 3, "frame_skip": 2})
-    shape = network_shape(config)
+    game = game_setup(config)
+    shape = network_shape(config, game)
     algorithm = SimpleNamespace(description=lambda: describe(QNetwork(shape), shape))
-    players = SimpleNamespace(ring=SimpleNamespace(space=game_setup(config).space))
-    training = Training(config, algorithm, players, OfflineReporter(tmp_path))
+    training = Training(config, game, algorithm, SimpleNamespace(), OfflineReporter(tmp_path))
     path = tmp_path / "checkpoint.safetensors"
     checkpoint.write(path, MANIFEST, {})
     expected = "is 4x36x64, needed is 3x36x64; frame_skip is 4, needed is 2"

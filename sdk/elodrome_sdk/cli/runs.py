@@ -41,6 +41,7 @@ CARD = {
     "asked for": "requested_state",
     "reason": "reason",
     "error": "last_error",
+    "warnings": "warnings",
     "game": "game",
     "config": "config",
     "seed": "seed",
@@ -102,7 +103,7 @@ def run(
     cli: Cli,
     algorithm: Annotated[str, typer.Option(help="Algorithm that learns.")] = "DQN",
     game: Annotated[str, typer.Option(help="Game to learn.")] = "doom",
-    scenario: Annotated[str, typer.Option(help="Scenario of the game.")] = "basic",
+    scenario: Annotated[str, typer.Option(help="Scenario of the game; the game's first.")] = "",
     config: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="JSON file with the config.")
     ] = None,
@@ -122,7 +123,9 @@ def run(
     A config file is taken as it is; --set changes keys of it. Without a file the config is made of
     --algorithm, --game and --scenario.
     """
-    wanted: dict[str, Any] = {"algorithm": algorithm, "game": game, "scenario": scenario}
+    wanted: dict[str, Any] = {"algorithm": algorithm, "game": game}
+    if scenario:
+        wanted["scenario"] = scenario
     if config is not None:
         wanted = parse_object(config.read_text(encoding="utf-8"), "--config")
     if max_iterations is not None:

@@ -42,7 +42,7 @@ class SuiteServicer(suite_service_pb2_grpc.SuiteServiceServicer):
     ) -> suite_pb2.Suite:
         """Create a suite with its version 1."""
         scenarios = parse_scenarios(request.scenarios, request.seeds)
-        metrics = parse_metrics(request.metrics)
+        metrics = parse_metrics(request.metrics, scenarios[0]["game"])
         suite = Suite(
             id=new_id(),
             name=parse.slug(request.name, "name"),
@@ -113,7 +113,7 @@ class SuiteServicer(suite_service_pb2_grpc.SuiteServiceServicer):
     ) -> suite_pb2.SuiteVersion:
         """Create the next version, unless the newest says the same."""
         scenarios = parse_scenarios(request.scenarios, request.seeds)
-        metrics = parse_metrics(request.metrics)
+        metrics = parse_metrics(request.metrics, scenarios[0]["game"])
         async with self._sessions.begin() as session:
             suite = await _own_suite(session, parse.uuid(request.suite_id, "suite_id"))
             newest = await get_version(session, suite, 0)

@@ -14,6 +14,7 @@ from kit import errors
 from kit.db import Base, CreateTime, Id, Json, Time, UpdateTime
 from services.executor.models.messages import stamp, struct
 from services.executor.states import SETTLED, RunState, RunType
+from trainer import maps
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -249,6 +250,7 @@ class Run(Base):
             reason=self.reason,
             last_error=self.last_error,
             certificate=certificate,
+            warnings=maps.warnings(self.config) if self.type is RunType.TRAINING else (),
             create_time=stamp(self.create_time),
             update_time=stamp(self.update_time),
             start_time=stamp(self.start_time),
