@@ -127,27 +127,27 @@ class BrokenGame(LampGame):
 
 
 def test_an_actor_that_cannot_start_tells_why(tmp_path: Path) -> None:
+    before = grandchildren()
     with pytest.raises(ActorError, match=r"actor 0 failed: ValueError\('there is no such map'\)"):
         train(a_config(), tmp_path, functools.partial(BrokenGame, os.getpid()))
-    assert_only_the_forkserver_is_left()
+    eventually_sync(lambda: grandchildren() <= before)
 
 
-def assert_only_the_forkserver_is_left() -> None:
-    """Fail unless all actors and engines that this process started are gone."""
-
-    def left() -> list[psutil.Process]:
-        return [one for one in psutil.Process().children() for one in one.children(recursive=True)]
-
-    eventually_sync(lambda: not left())
+def grandchildren() -> set[psutil.Process]:
+    """List what the children of this process started: the fork server's actors, their engines."""
+    return {
+        below for child in psutil.Process().children() for below in child.children(recursive=True)
+    }
 
 
 def test_a_training_leaves_no_process_behind(tmp_path: Path) -> None:
     reporter = OfflineReporter(tmp_path, stop_after=1)
+    before = grandchildren()
     with opened(parse({**DOOM, "seed": 1}), reporter) as training:
-        names = [one.name() for one in psutil.Process().children(recursive=True)]
+        names = [one.name() for one in grandchildren() - before]
         assert names.count("vizdoom") == 2
         assert training.run() is Request.STOP
-    assert_only_the_forkserver_is_left()
+    eventually_sync(lambda: grandchildren() <= before)
 
 
 class Saboteur(OfflineReporter):
