@@ -18,6 +18,7 @@ from torch import Tensor
 from trainer import checkpoint, losses
 from trainer.learning import Learner, arrays, means, tensors
 from trainer.networks import QNetwork, Seen, Shape
+from trainer.peers import ALONE
 from trainer.replay import Replay
 from trainer.schedules import linear
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from trainer.config import Config
     from trainer.networks import Network
+    from trainer.peers import Peers
     from trainer.ring import Ring
 
 
@@ -61,11 +63,11 @@ class GreedyBehaviour:
 class DQN:
     """The network, the target it is judged by, and the replay it learns from."""
 
-    def __init__(self, config: Config, shape: Shape, ring: Ring) -> None:
+    def __init__(self, config: Config, shape: Shape, ring: Ring, peers: Peers = ALONE) -> None:
         """Begin with weights drawn from the config's seed."""
         self._config = config
         self._ring = ring
-        self._learner = Learner(config, lambda: QNetwork(shape), shape)
+        self._learner = Learner(config, lambda: QNetwork(shape), shape, peers)
         self.network: QNetwork = self._learner.network
         self.target = copy.deepcopy(self.network)
         self.replay = Replay(ring)
@@ -89,19 +91,21 @@ class DQN:
         self.replay.grow((iteration + 1) * config.rollout_steps)
         reports = []
         step = (iteration + 1) * config.steps_per_iteration
-        if len(self.replay) >= config.learning_starts:
+        held = len(self.replay) * self._learner.peers.size
+        if held >= config.learning_starts:
             count = max(1, config.steps_per_iteration // config.steps_per_update)
             reports = [self._update(generator) for _ in range(count)]
         return {
             **means(reports),
             "epsilon": self.exploration(step),
-            "replay_size": float(len(self.replay)),
+            "replay_size": float(held),
         }
 
     def _update(self, generator: np.random.Generator) -> dict[str, Tensor]:
         """Take one step towards what the target makes of a batch."""
         config = self._config
-        drawn = self.replay.draw(config.batch_size, n_step=config.n_step, generator=generator)
+        size = self._learner.batch_size
+        drawn = self.replay.draw(size, n_step=config.n_step, generator=generator)
         batch = self.replay.transitions(*drawn, n_step=config.n_step, gamma=config.gamma)
         tensor = self._learner.tensor
         after = self._seen(batch.next_steps, batch.games)

@@ -110,9 +110,11 @@ def _on_its_map(config: Config, *, given: set[str]) -> Config:
 
 
 def _check_counts(config: Config) -> None:
+    games = config.games // config.learners
     for field in ("maps", "test_maps"):
-        if len(getattr(config, field)) > config.games:
-            raise ConfigError(field, f"must not be more than games, which is {config.games}")
+        if len(getattr(config, field)) > games:
+            whose = "games of a learner" if config.learners > 1 else "games"
+            raise ConfigError(field, f"must not be more than {whose}, which is {games}")
     if not config.curriculum or config.test_maps:
         return
     for field, unset in (("target_return", None), ("plateau_evaluations", 0)):
@@ -124,6 +126,8 @@ def _check_actions(config: Config) -> None:
     """Refuse maps on which a decision means different things."""
     first = config.scenario
     for field, name in _named(config):
+        if config.self_play and SCENARIOS[name].players == 1:
+            raise ConfigError("self_play", f"cannot play {name}, which is for one player")
         if config.bots and not SCENARIOS[name].is_deathmatch:
             raise ConfigError("bots", f"cannot play {name}, which is no deathmatch")
         own = config.action_combinations or SCENARIOS[name].action_combinations
