@@ -18,8 +18,9 @@ NAMES = (
     "upload",
     "start_latency",
     "story",
+    "learners",
 )
-WITHOUT_INSTALL = {"metrics_ingest", "story"}
+WITHOUT_INSTALL = {"metrics_ingest", "story", "learners"}
 SETTINGS = {
     # Fifty accounts register from one address, and they ask as often as the load says.
     "ELODROME_REGISTRATIONS_PER_HOUR_ADDRESS": "100000",

@@ -13,6 +13,7 @@ from trainer.actor import Actor, Post
 from trainer.algorithms import RECIPES, network_shape
 from trainer.config import Config, parse
 from trainer.games import GameSetup
+from trainer.peers import ALONE, Peers
 from trainer.players import Casting, Players
 from trainer.ring import Ring, RingShape
 from trainer.training import Training
@@ -159,6 +160,7 @@ class OneProcess(Players):
         self.ring = ring
         self.crashes = 0
         self._maps = casting.maps
+        self._games_before = casting.games_before
         self._weights = Weights(network)
         count = ring.shape.games // casting.actors
         self._shares = [range(n * count, (n + 1) * count) for n in range(casting.actors)]
@@ -166,7 +168,7 @@ class OneProcess(Players):
             _Local(
                 Actor(
                     Post(
-                        number=number,
+                        number=casting.actors_before + number,
                         first=share.start,
                         count=count,
                         seed=casting.seed,
@@ -176,6 +178,7 @@ class OneProcess(Players):
                         behaviour=casting.behaviour,
                         ring=ring,
                         weights=self._weights,
+                        games_before=casting.games_before,
                     )
                 )
             )
@@ -253,6 +256,7 @@ class Parts:
     ring: Ring
     algorithm: Any
     casting: Casting
+    peers: Peers
 
     def alone(self) -> OneProcess:
         """Players in this process."""
@@ -262,7 +266,7 @@ class Parts:
 
     def training(self, players: Players, reporter: Reporter) -> Training:
         """The training of these parts."""
-        return Training(self.config, self.game, self.algorithm, players, reporter)
+        return Training(self.config, self.game, self.algorithm, players, reporter, peers=self.peers)
 
 
 def setup(start: Callable[[str], Game]) -> GameSetup:
@@ -275,15 +279,17 @@ def parts(
     config: Config,
     start: Callable[[str], Game],
     *,
-    learner: Callable[[Config, Shape, Ring], Algorithm] | None = None,
+    learner: Callable[..., Algorithm] | None = None,
+    peers: Peers = ALONE,
 ) -> Parts:
     """Take apart what `trainer.algorithms.opened` puts together."""
     recipe, game = RECIPES[config.algorithm], setup(start)
     shape = network_shape(config, game)
+    games, actors = config.games // peers.size, config.actors // peers.size
     ring = Ring(
         RingShape(
             space=game.space,
-            games=config.games,
+            games=games,
             rollout_steps=config.rollout_steps,
             windows=recipe.windows(config),
             variables=shape.variables,
@@ -293,15 +299,17 @@ def parts(
         )
     )
     casting = Casting(
-        actors=config.actors,
+        actors=actors,
         seed=config.seed,
         make_game=game.start,
         maps=(config.scenario,),
         variables=config.game_variables,
         behaviour=recipe.behaviour(config, shape),
+        actors_before=actors * peers.rank,
+        games_before=games * peers.rank,
     )
-    algorithm = (learner or recipe.learner)(config, shape, ring)
-    return Parts(config, game, shape, ring, algorithm, casting)
+    algorithm = (learner or recipe.learner)(config, shape, ring, peers)
+    return Parts(config, game, shape, ring, algorithm, casting, peers)
 
 
 def train_alone(
@@ -309,7 +317,7 @@ def train_alone(
     reporter: Reporter,
     start: Callable[[str], Game],
     *,
-    learner: Callable[[Config, Shape, Ring], Algorithm] | None = None,
+    learner: Callable[..., Algorithm] | None = None,
     load: Path | None = None,
 ) -> Request:
     """Train in this process, from the checkpoint `load` on if there is one."""

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from elodrome.executor.v1 import run_pb2
 from google.protobuf import json_format
 
-from trainer import checkpoint, forkserver, maps, provenance
+from trainer import checkpoint, forkserver, learners, maps, provenance
 from trainer import config as run_config
-from trainer.algorithms import opened
+from trainer.algorithms import follow, opened
 from trainer.attempt import Attempt, Ending, run
 from trainer.certify import certify
 from trainer.checkpoint import CheckpointError
@@ -98,4 +98,6 @@ def _config(attempt: Attempt) -> Config:
 
 if __name__ == "__main__":
     forkserver.prepare()
+    if learners.is_follower():
+        sys.exit(learners.attend(follow))
     sys.exit(run(work, bad_input=(CheckpointError,)))

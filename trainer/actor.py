@@ -63,7 +63,8 @@ class Episode(TypedDict):
 class Post:
     """What one actor is in charge of: `count` games of the ring from `first` on.
 
-    Game g of the ring plays `maps[g % len(maps)]` at first.
+    `games_before` are those of other learners, which are counted before those of the ring. Game g
+    of all plays `maps[g % len(maps)]` at first.
     """
 
     number: int
@@ -76,6 +77,7 @@ class Post:
     behaviour: Behaviour
     ring: Ring
     weights: Weights
+    games_before: int = 0
 
 
 class Actor:
@@ -112,7 +114,11 @@ class Actor:
                 self._begin_game(index)
 
     def _map_of(self, index: int, maps: tuple[str, ...]) -> str:
-        return maps[(self._post.first + index) % len(maps)]
+        return maps[self._number_of(index) % len(maps)]
+
+    def _number_of(self, index: int) -> int:
+        """Count a game among those of all learners."""
+        return self._post.games_before + self._post.first + index
 
     def restart(self, iteration: int) -> None:
         """Leave every episode and begin those that the iteration decides."""
@@ -208,8 +214,8 @@ class Actor:
         return outcome.reward, CUT if outcome.cut else ENDED
 
     def _begin_episode(self, index: int, slot: int) -> None:
-        number = self._post.first + index
-        seed = training_seed(self._post.seed, self._since, number, self._begun[index])
+        number, nth = self._number_of(index), self._begun[index]
+        seed = training_seed(self._post.seed, self._since, number, nth)
         self._begun[index] += 1
         self._lengths[index] = 0
         self._state[index] = 0

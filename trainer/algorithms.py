@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trainer import dqn, drqn, ppo, q_learning, self_play
+from trainer import dqn, drqn, learners, ppo, q_learning, self_play
 from trainer.games import GameSetup, game_setup
 from trainer.maps import MapPlan
 from trainer.networks import Shape
 from trainer.players import Casting, Players
+from trainer.reporter import Silent
 from trainer.ring import Ring, RingShape
 from trainer.rules import ConfigError
 from trainer.self_play import Opponents, Opposition, Pool
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from games.interface import Game
     from trainer.actor import Behaviour
     from trainer.config import Config
+    from trainer.peers import Peers
     from trainer.reporter import Reporter
     from trainer.shared import Column
     from trainer.training import Algorithm
@@ -33,7 +36,7 @@ class Recipe:
     """What is particular to an algorithm: how it explores, what it keeps, how it learns."""
 
     behaviour: Callable[[Config, Shape], Behaviour]
-    learner: Callable[[Config, Shape, Ring], Algorithm]
+    learner: Callable[[Config, Shape, Ring, Peers], Algorithm]
     windows: Callable[[Config], int]
     columns: Mapping[str, Column]
 
@@ -51,17 +54,38 @@ RECIPES = {
 def opened(
     config: Config, reporter: Reporter, *, game: GameSetup | None = None
 ) -> Iterator[Training]:
-    """Start the games of a training and hand it out; everything ends with the block.
+    """Start the games and the learners of a training and hand it out; all end with the block.
 
-    `game` is played in place of the one that the config names.
+    `game` is played in place of the one that the config names. Raises LearnerError where one of
+    the other learners fails.
     """
+    with learners.together(config.learners, follow) as peers:
+        peers.share((config, game))
+        with _assembled(config, reporter, game, peers) as training:
+            yield training
+            training.dismiss()
+
+
+def follow(peers: Peers) -> None:
+    """Be one of the other learners of a training that the first one has opened."""
+    config, game = peers.share()
+    with _assembled(config, Silent(), game, peers) as training:
+        training.follow()
+
+
+@contextlib.contextmanager
+def _assembled(
+    config: Config, reporter: Reporter, game: GameSetup | None, peers: Peers
+) -> Iterator[Training]:
+    """Put together what one learner needs: its games, and what it learns from them."""
     recipe = RECIPES[config.algorithm]
     game = game or game_setup(config)
     shape = network_shape(config, game)
+    games, actors = config.games // peers.size, config.actors // peers.size
     ring = Ring(
         RingShape(
             space=game.space,
-            games=config.games,
+            games=games,
             rollout_steps=config.rollout_steps,
             windows=recipe.windows(config),
             variables=shape.variables,
@@ -70,20 +94,23 @@ def opened(
             columns=recipe.columns,
         )
     )
-    algorithm = recipe.learner(config, shape, ring)
+    algorithm = recipe.learner(config, shape, ring, peers)
     behaviour = recipe.behaviour(config, shape)
     pool = Pool(algorithm.network, config.opponent_pool) if config.self_play else None
     casting = Casting(
-        actors=config.actors,
+        actors=actors,
         seed=config.seed,
         make_game=_self_play(config, game, behaviour, pool) if pool else game.start,
         maps=MapPlan(config).trained,
         variables=config.game_variables,
         behaviour=behaviour,
+        actors_before=peers.rank * actors,
+        games_before=peers.rank * games,
+        core=peers.share(os.getpid()),
     )
     opponents = Opponents(pool) if pool else None
     with Players(casting, ring, algorithm.network) as players:
-        yield Training(config, game, algorithm, players, reporter, opponents=opponents)
+        yield Training(config, game, algorithm, players, reporter, opponents=opponents, peers=peers)
 
 
 def _self_play(

@@ -60,6 +60,9 @@ def coherent(config: Config, *, given: set[str]) -> Config:
 def _check_together(config: Config) -> None:
     if config.actors > config.games:
         raise ConfigError("actors", "must not exceed games")
+    for field in ("games", "actors", "batch_size"):
+        if getattr(config, field) % config.learners:
+            raise ConfigError(field, f"must be a multiple of learners, which is {config.learners}")
     if config.history > config.rollout_steps:
         raise ConfigError("rollout_steps", "must not be less than history")
     if config.algorithm in Q_LEARNING:

@@ -195,6 +195,9 @@ class Config:
     )
     games: int = _setting(Integer(1, 256), 16, "Games played side by side.", DQN=8)
     actors: int = _setting(Integer(1, 64), 2, "Processes that play the games, each on one core.")
+    learners: int = _setting(
+        Integer(1, 64), 1, "Processes that learn together, each from its share of the games."
+    )
     rollout_steps: int = _setting(
         Integer(2, 4096), 64, "Steps of each game in a window; there is one an iteration.", DQN=8
     )

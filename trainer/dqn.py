@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from trainer import checkpoint, losses
+from trainer.peers import ALONE
 from trainer.priorities import importance_weights
 from trainer.q_learning import QLearning
 from trainer.replay import PrioritisedDraws
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from trainer.config import Config
     from trainer.networks import Shape
+    from trainer.peers import Peers
     from trainer.replay import Transitions
     from trainer.ring import Ring
 
@@ -44,21 +46,21 @@ class Batch:
 class DQN(QLearning[Batch]):
     """Learns from steps one by one."""
 
-    def __init__(self, config: Config, shape: Shape, ring: Ring) -> None:
+    def __init__(self, config: Config, shape: Shape, ring: Ring, peers: Peers = ALONE) -> None:
         """Begin with weights drawn from the config's seed."""
-        super().__init__(config, shape, ring)
+        super().__init__(config, shape, ring, peers)
         self._prioritised = (
             PrioritisedDraws(self.replay, ring, n_step=config.n_step, alpha=config.priority_alpha)
             if config.prioritised
             else None
         )
         # A network without memory has a state of no numbers.
-        self._stateless = torch.zeros(config.batch_size, 0, device=self._learner.device)
+        self._stateless = torch.zeros(self._learner.batch_size, 0, device=self._learner.device)
 
     def _batches(
         self, count: int, iteration: int, generator: np.random.Generator
     ) -> Iterator[Batch]:
-        config, size = self._config, self._config.batch_size
+        config, size = self._config, self._learner.batch_size
         if self._prioritised is None:
             # Together they take little longer than one.
             drawn = self.replay.draw(count * size, n_step=config.n_step, generator=generator)

@@ -41,7 +41,7 @@ class DRQN(QLearning[Sequences]):
                 ring["ends"],
                 ring["ages"],
                 self.replay.held,
-                count=max(1, config.batch_size // config.recurrent_updates),
+                count=max(1, self._learner.batch_size // config.recurrent_updates),
                 burn_in=config.burn_in,
                 unroll=config.recurrent_updates,
                 generator=generator,
@@ -77,6 +77,9 @@ class DRQN(QLearning[Sequences]):
         q_mean = losses.masked_mean(chosen, valid)
         report = {"loss": loss, "dqn_loss": loss, "q_mean": q_mean}
         return self._with_features(report, hidden[:-1], ring["features"][rows], valid)
+
+    def _samples(self, batch: Sequences) -> float:
+        return float(batch.mask.sum())
 
     def _unroll(
         self, network: QNetwork, seen: Seen, shape: tuple[int, ...]

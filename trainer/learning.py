@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from trainer import checkpoint
 from trainer.memory import keep_freed_memory
 from trainer.networks import build, describe
+from trainer.peers import ALONE
 from trainer.schedules import linear
 
 if TYPE_CHECKING:
@@ -23,21 +24,33 @@ if TYPE_CHECKING:
     from trainer.checkpoint import Tensors
     from trainer.config import Config
     from trainer.networks import Network, Shape
+    from trainer.peers import Peers
 
 
 Learned = TypeVar("Learned", bound="Network")
 
 
 class Learner(Generic[Learned]):
-    """One network and the optimizer that moves it, on the device that the config names."""
+    """One network and the optimizer that moves it, on the device that the config names.
 
-    def __init__(self, config: Config, network: Callable[[], Learned], shape: Shape) -> None:
+    Each of several learners has its own copy. They begin alike and move by the same gradients, so
+    they stay alike to the bit. `batch_size` is what each of them brings to an update.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        network: Callable[[], Learned],
+        shape: Shape,
+        peers: Peers = ALONE,
+    ) -> None:
         """Begin with weights drawn from the config's seed."""
         keep_freed_memory()
         self.shape = shape
+        self.peers = peers
+        self.batch_size = config.batch_size // peers.size
         self._config = config
-        has_gpu = config.gpu_id >= 0 and torch.cuda.device_count() > config.gpu_id
-        self.device = torch.device("cuda", config.gpu_id) if has_gpu else torch.device("cpu")
+        self.device = _device(config.gpu_id, peers)
         self.network = build(network, seed=config.seed).to(self.device)
         self._parameters = list(self.network.parameters())
         self._optimizer = torch.optim.Adam(
@@ -70,10 +83,15 @@ class Learner(Generic[Learned]):
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
 
-    def step(self, loss: Tensor) -> None:
-        """Move the weights one step down the gradient of `loss`, whose norm is clipped."""
+    def step(self, loss: Tensor, *, samples: Tensor | float = 1) -> None:
+        """Move the weights one step down the gradient of `loss`, whose norm is clipped.
+
+        `loss` is a mean over `samples`, by which it counts beside the losses of other learners.
+        """
         self._optimizer.zero_grad()
         loss.backward()
+        gradients = [one.grad for one in self._parameters if one.grad is not None]
+        self.peers.average(gradients, samples)
         nn.utils.clip_grad_norm_(self._parameters, self._config.max_gradient_norm, foreach=True)
         self._optimizer.step()
 
@@ -101,6 +119,13 @@ class Learner(Generic[Learned]):
     def description(self, **options: object) -> dict[str, Any]:
         """Describe the network, so that a player can be built from a checkpoint."""
         return describe(self.network, self.shape, **options)
+
+
+def _device(gpu_id: int, peers: Peers) -> torch.device:
+    """Take the GPU named, and for more learners on this machine those after it, if it has all."""
+    if gpu_id >= 0 and gpu_id + peers.places <= torch.cuda.device_count():
+        return torch.device("cuda", gpu_id + peers.place)
+    return torch.device("cpu")
 
 
 def means(reports: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:

@@ -13,6 +13,8 @@ import torch
 from torch import nn
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
 
@@ -21,11 +23,19 @@ def action_log_probs(logits: Tensor, actions: Tensor) -> Tensor:
     return logits.log_softmax(dim=-1).gather(-1, actions.unsqueeze(-1)).squeeze(-1)
 
 
-def standardized(advantages: Tensor, valid: Tensor) -> Tensor:
-    """Give the valid advantages mean 0 and deviation 1; the others become finite and no more."""
-    mean = masked_mean(advantages, valid)
-    variance = masked_mean((advantages - mean).square(), valid)
-    return (advantages - mean) / (variance.sqrt() + 1e-8)
+def standardized(
+    advantages: Tensor, valid: Tensor, total: Callable[[Tensor], Tensor] = lambda own: own
+) -> Tensor:
+    """Give the valid advantages mean 0 and deviation 1; the others become finite and no more.
+
+    `total` adds up a tensor over the learners whose advantages are to be taken together.
+    """
+    exact, weights = advantages.double(), valid.double()
+    sums = [weights, exact * weights, exact.square() * weights]
+    count, first, second = total(torch.stack([one.sum() for one in sums])).unbind()
+    mean = first / count.clamp(min=1)
+    variance = (second / count.clamp(min=1) - mean.square()).clamp(min=0)
+    return ((exact - mean) / (variance.sqrt() + 1e-8)).to(advantages.dtype)
 
 
 def policy_loss(

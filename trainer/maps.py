@@ -110,9 +110,11 @@ def _on_its_map(config: Config, *, given: set[str]) -> Config:
 
 
 def _check_counts(config: Config) -> None:
+    games = config.games // config.learners
     for field in ("maps", "test_maps"):
-        if len(getattr(config, field)) > config.games:
-            raise ConfigError(field, f"must not be more than games, which is {config.games}")
+        if len(getattr(config, field)) > games:
+            whose = "games of a learner" if config.learners > 1 else "games"
+            raise ConfigError(field, f"must not be more than {whose}, which is {games}")
     if not config.curriculum or config.test_maps:
         return
     for field, unset in (("target_return", None), ("plateau_evaluations", 0)):

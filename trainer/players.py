@@ -10,7 +10,7 @@ import ctypes
 import json
 import os
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise, zip_longest
 from typing import TYPE_CHECKING, Any, Self
 
@@ -41,7 +41,9 @@ class ActorError(RuntimeError):
 class Casting:
     """Who plays: `actors` processes share `ring.shape.games` games as evenly as they can.
 
-    Game g plays `maps[g % len(maps)]`, until `Players.choose` says otherwise.
+    Actors and games of other learners are counted before these; seeds derive from the numbers, and
+    game g of all plays `maps[g % len(maps)]`, until `Players.choose` says otherwise. Actor n of all
+    is on core number `core` + n.
     """
 
     actors: int
@@ -50,6 +52,9 @@ class Casting:
     maps: tuple[str, ...]
     variables: tuple[str, ...]
     behaviour: Behaviour
+    actors_before: int = 0
+    games_before: int = 0
+    core: int = field(default_factory=os.getpid)
 
 
 class Players:
@@ -64,6 +69,7 @@ class Players:
         self.ring = ring
         self._weights = Weights(network)
         self._maps = casting.maps
+        self._games_before = casting.games_before
         bounds = [
             ring.shape.games * number // casting.actors for number in range(casting.actors + 1)
         ]
@@ -71,7 +77,7 @@ class Players:
         self._actors = [
             _Remote(
                 Post(
-                    number=number,
+                    number=casting.actors_before + number,
                     first=share.start,
                     count=len(share),
                     seed=casting.seed,
@@ -81,7 +87,9 @@ class Players:
                     behaviour=casting.behaviour,
                     ring=ring,
                     weights=self._weights,
-                )
+                    games_before=casting.games_before,
+                ),
+                casting.core,
             )
             for number, share in enumerate(self._shares)
         ]
@@ -93,7 +101,7 @@ class Players:
         self._weights.publish(network)
 
     def choose(self, maps: tuple[str, ...]) -> None:
-        """Let game g play `maps[g % len(maps)]`; restart or evaluate afterwards."""
+        """Let game g of all play `maps[g % len(maps)]`; restart or evaluate afterwards."""
         if maps != self._maps:
             self._maps = maps
             self._tell({"do": "choose", "maps": maps})
@@ -135,7 +143,7 @@ class Players:
         turns = [game for turn in zip_longest(*self._shares) for game in turn if game is not None]
         dealt: list[list[int]] = [[] for _ in turns]
         for nth in range(len(self._maps)):
-            able = [game for game in turns if game % len(self._maps) == nth]
+            able = [game for game in turns if (self._games_before + game) % len(self._maps) == nth]
             for place in range(count):
                 dealt[able[place % len(able)]].append(nth * count + place)
         return dealt
@@ -166,11 +174,11 @@ class Players:
 class _Remote:
     """One actor's process, and the way to it."""
 
-    def __init__(self, post: Post) -> None:
+    def __init__(self, post: Post, core: int) -> None:
         self._number = post.number
         self._connection, theirs = CONTEXT.Pipe()
         self._process: BaseProcess = CONTEXT.Process(
-            target=_live, args=(post, theirs, os.getpid()), name=f"actor-{post.number}", daemon=True
+            target=_live, args=(post, theirs, core), name=f"actor-{post.number}", daemon=True
         )
         self._process.start()
         theirs.close()
@@ -204,13 +212,13 @@ class _Remote:
         return f"actor {self._number} ended with exit code {self._process.exitcode}"
 
 
-def _live(post: Post, connection: Connection, learner: int) -> None:
+def _live(post: Post, connection: Connection, core: int) -> None:
     """Be an actor until the learner closes its end, or is gone."""
     # The parent is the fork server, which ends with the learner, however that ends.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    pin_thread(learner + post.number)
+    pin_thread(core + post.number)
     try:
         with contextlib.closing(Actor(post)) as actor:
             _serve(actor, connection)

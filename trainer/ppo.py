@@ -2,7 +2,8 @@
 
 The policy draws actions in proportion to the exponential of its preferences. Each window is learned
 from in `epochs` passes of shuffled minibatches; a pass may change the probability of an action by
-no more than `clip` before it stops gaining by it. Shapes: T steps, N games, B batch, A actions.
+no more than `clip` before it stops gaining by it. Advantages are standardised over the window.
+Shapes: T steps, N games, B batch, A actions.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch import Tensor
 from trainer import losses
 from trainer.learning import Learner, means
 from trainer.networks import ActorCritic, Seen, Shape
+from trainer.peers import ALONE
 from trainer.returns import generalized_advantages
 from trainer.shared import Column
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
     from trainer.config import Config
     from trainer.networks import Network
+    from trainer.peers import Peers
     from trainer.ring import Ring
 
 # What a window needs besides itself: the frames before it, and the one that is being played.
@@ -87,11 +90,11 @@ class Batch:
 class PPO:
     """The network and the optimizer that moves it."""
 
-    def __init__(self, config: Config, shape: Shape, ring: Ring) -> None:
+    def __init__(self, config: Config, shape: Shape, ring: Ring, peers: Peers = ALONE) -> None:
         """Begin with weights drawn from the config's seed."""
         self._config = config
         self._ring = ring
-        self._learner = Learner(config, lambda: ActorCritic(shape), shape)
+        self._learner = Learner(config, lambda: ActorCritic(shape), shape, peers)
         self.network: ActorCritic = self._learner.network
 
     def exploration(self, step: int) -> float:  # noqa: ARG002 - the policy is random enough
@@ -127,6 +130,7 @@ class PPO:
             np.repeat(np.arange(first, first + steps), games), np.tile(np.arange(games), steps)
         )
         tensor = self._learner.tensor
+        counts = tensor(valid)
         shown = tensor(frames).to(memory_format=torch.channels_last).permute(0, 2, 3, 1)
         return Batch(
             frames=shown.unflatten(0, (steps, games)),
@@ -135,9 +139,9 @@ class PPO:
             actions=tensor(ring["actions"][slots].astype(np.int64)),
             log_probs=tensor(ring["log_probs"][slots]),
             values=tensor(ring["values"][slots]),
-            advantages=tensor(advantages),
+            advantages=losses.standardized(tensor(advantages), counts, self._learner.peers.sum),
             returns=tensor(returns),
-            valid=tensor(valid),
+            valid=counts,
             fresh=tensor(ring["ages"][slots] == 0),
             state=tensor(ring["states"][iteration % ring.shape.windows]),
         )
@@ -162,7 +166,7 @@ class PPO:
         A recurrent network gets whole games, laid out step by step.
         """
         steps, games = window.actions.shape
-        size, device = self._config.batch_size, window.actions.device
+        size, device = self._learner.batch_size, window.actions.device
         if self._learner.shape.recurrent:
             order = torch.from_numpy(generator.permutation(games)).to(device)
             for chosen in order.split(max(1, size // steps)):
@@ -185,7 +189,7 @@ class PPO:
         loss_pi = losses.policy_loss(
             losses.action_log_probs(preferences, batch.actions),
             batch.log_probs,
-            losses.standardized(batch.advantages, valid),
+            batch.advantages,
             valid,
             clip=config.clip,
         )
@@ -199,7 +203,7 @@ class PPO:
             )
             loss = loss + config.feature_weight * report["loss_features"]
         report["loss"] = loss
-        self._learner.step(loss)
+        self._learner.step(loss, samples=valid.sum())
         return {name: value.detach() for name, value in report.items()}
 
     def state(self) -> dict[str, dict[str, NDArray[Any]]]:

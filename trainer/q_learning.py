@@ -17,6 +17,7 @@ import numpy as np
 from trainer import checkpoint, losses
 from trainer.learning import Learner, arrays, means, tensors
 from trainer.networks import QNetwork, Seen, Shape
+from trainer.peers import ALONE
 from trainer.replay import Replay
 from trainer.schedules import linear
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from trainer.config import Config
+    from trainer.peers import Peers
     from trainer.ring import Ring
 
 Batch = TypeVar("Batch")
@@ -68,11 +70,11 @@ def behaviour(config: Config, shape: Shape) -> GreedyBehaviour:
 class QLearning(ABC, Generic[Batch]):
     """The network, the target it is judged by, and the replay it learns from."""
 
-    def __init__(self, config: Config, shape: Shape, ring: Ring) -> None:
+    def __init__(self, config: Config, shape: Shape, ring: Ring, peers: Peers = ALONE) -> None:
         """Begin with weights drawn from the config's seed."""
         self._config = config
         self._ring = ring
-        self._learner = Learner(config, behaviour(config, shape).network, shape)
+        self._learner = Learner(config, behaviour(config, shape).network, shape, peers)
         self.network: QNetwork = self._learner.network
         self.target = copy.deepcopy(self.network)
         self.replay = Replay(ring)
@@ -87,6 +89,10 @@ class QLearning(ABC, Generic[Batch]):
     @abstractmethod
     def _losses(self, batch: Batch) -> dict[str, Tensor]:
         """Answer what to report of a batch, scalars by name; `loss` is the one to minimise."""
+
+    def _samples(self, batch: Batch) -> float:  # noqa: ARG002 - all are of one size
+        """Count what the losses of a batch are means over, beside the batches of other learners."""
+        return 1
 
     def exploration(self, step: int) -> float:
         """Share of random actions, epsilon, at `step` of all games together."""
@@ -106,19 +112,20 @@ class QLearning(ABC, Generic[Batch]):
         self.replay.grow((iteration + 1) * config.rollout_steps)
         before, step = (config.steps_per_iteration * count for count in (iteration, iteration + 1))
         reports = []
-        if len(self.replay) >= config.learning_starts:
+        held = len(self.replay) * self._learner.peers.size
+        if held >= config.learning_starts:
             due = step // config.steps_per_update - before // config.steps_per_update
             batches = self._batches(due, iteration, generator)
             reports = [self._update(batch) for batch in batches]
         return {
             **means(reports),
             "epsilon": self.exploration(step),
-            "replay_size": float(len(self.replay)),
+            "replay_size": float(held),
         }
 
     def _update(self, batch: Batch) -> dict[str, Tensor]:
         report = self._losses(batch)
-        self._learner.step(report["loss"])
+        self._learner.step(report["loss"], samples=self._samples(batch))
         self._updates += 1
         if self._updates % self._config.target_interval == 0:
             self.target.load_state_dict(self.network.state_dict())

@@ -38,3 +38,20 @@ class Reporter(Protocol):
     def save(self, manifest: Manifest, tensors: Tensors, metrics: Mapping[str, float]) -> None:
         """Make a checkpoint durable before returning; `metrics` are its own."""
         ...
+
+
+class Silent:
+    """The reporter of a learner that does as the first one does, and leaves it all to that."""
+
+    def request(self) -> Request:
+        """Ask for nothing."""
+        return Request.GO_ON
+
+    def progress(self, *, iteration: int, step: int, phase: str) -> None:
+        """Keep it to itself, like everything else."""
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Say nothing."""
+
+    def save(self, manifest: Manifest, tensors: Tensors, metrics: Mapping[str, float]) -> None:
+        """Save nothing."""

@@ -32,6 +32,11 @@ def opponent_generator(seed: int, episode_seed: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence([seed, _OPPOSING, episode_seed]))
 
 
+def learning_generator(seed: int, learner: int) -> np.random.Generator:
+    """Derive what one of the learners draws from; the first draws as a lone one does."""
+    return np.random.default_rng([seed, learner])
+
+
 def _episode_seed(*key: int) -> int:
     state = np.random.SeedSequence(key).generate_state(1, np.uint32)
     return int(state[0]) % EVALUATION_SEEDS

@@ -6,34 +6,41 @@ so k is played with weights that know the windows up to k - 2. That order is fix
 depends on who is faster. Where a checkpoint is due both sides run dry, and all games begin anew
 with seeds that derive from the iteration, so that a training which goes on from the checkpoint is
 the same as one that was never interrupted.
+
+Several learners each go through all of this with games of their own. They agree on what is asked
+for, average what they learn from, and bring their numbers together; the first one's reporter is the
+only one that is told anything.
 """
 
 from __future__ import annotations
 
 import logging
+import tempfile
 import time
 from collections import defaultdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from trainer import checkpoint
+from trainer import checkpoint, shares
 from trainer import config as run_config
 from trainer.checkpoint import Manifest
 from trainer.maps import MapPlan
+from trainer.peers import ALONE
 from trainer.reporter import Reporter, Request
-from trainer.seeds import evaluation_seed
+from trainer.seeds import evaluation_seed, learning_generator
 from trainer.signature import check_signature
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from trainer.actor import Episode
     from trainer.checkpoint import Tensors
     from trainer.config import Config
     from trainer.games import GameSetup
     from trainer.networks import Network
+    from trainer.peers import Peers
     from trainer.players import Players
     from trainer.self_play import Opponents
 
@@ -85,6 +92,7 @@ class Training:
         reporter: Reporter,
         *,
         opponents: Opponents | None = None,
+        peers: Peers = ALONE,
     ) -> None:
         """Stand at the beginning; `players` may be shared by nobody else.
 
@@ -98,7 +106,8 @@ class Training:
         self._opponents = opponents
         if opponents is not None:
             opponents.add(0, algorithm.network)
-        self._generator = np.random.default_rng(config.seed)
+        self._peers = peers
+        self._generator = learning_generator(config.seed, peers.rank)
         self._iteration = 0
         self._maps = MapPlan(config)
         self._meter = Meter()
@@ -120,6 +129,7 @@ class Training:
         Answers what was asked. Every checkpoint_interval iterations and at the end the network is
         judged and saved.
         """
+        self._lead("run", until)
         end = self._config.iterations if until is None else until
         self._tell_maps()
         while self._iteration < end:
@@ -130,6 +140,30 @@ class Training:
             if request is not Request.GO_ON:
                 return request
         return Request.GO_ON
+
+    def dismiss(self) -> None:
+        """Let the other learners go; they follow until then."""
+        self._lead("end")
+
+    def follow(self) -> None:
+        """Be one of the other learners: do what the first is told to do, until it says the end."""
+        while (order := self._peers.share())[0] != "end":
+            if order[0] == "run":
+                self.run(until=order[1])
+            else:
+                self._load_share()
+
+    def _lead(self, *order: str | int | None) -> None:
+        """Tell the other learners, if this is the first, what is done next."""
+        if self._peers.rank == 0:
+            self._peers.share(order)
+
+    def _load_share(self) -> None:
+        manifest, tensors = self._peers.receive(0)
+        with tempfile.TemporaryDirectory() as directory:
+            path = Path(directory) / "share.safetensors"
+            checkpoint.write(path, manifest, tensors)
+            self._take_over(path, manifest)
 
     def _is_due(self) -> bool:
         """Tell whether this iteration is one to judge the network at, whoever asks for what."""
@@ -148,13 +182,13 @@ class Training:
         self._players.publish(self._algorithm.network)
         self._players.choose(self._maps.trained)
         self._players.restart(self._iteration)
-        request = self._reporter.request()
+        request = self._request()
         if request is not Request.GO_ON:
             return request
         self._players.start(self._iteration, self._exploration(0))
         while True:
             self._take(self._players.wait())
-            request = self._reporter.request()
+            request = self._request()
             is_last = self._iteration + 1 == end or request is not Request.GO_ON
             if not is_last:
                 # What was learned meanwhile; the window that has just been played comes next.
@@ -165,6 +199,10 @@ class Training:
             self._learn()
             if is_last:
                 return request
+
+    def _request(self) -> Request:
+        """Ask the first learner's reporter, so that all learners do the same."""
+        return self._peers.share(None if self._peers.rank else self._reporter.request())
 
     def _exploration(self, ahead: int) -> float:
         return self._algorithm.exploration(self.steps + ahead * self._config.steps_per_iteration)
@@ -185,9 +223,9 @@ class Training:
         self._reporter.progress(iteration=self._iteration, step=self.steps, phase=phase)
 
     def _log(self) -> None:
-        values = self._meter.take()
+        values = self._meter.take(self._peers)
         values["iteration"] = float(self._iteration)
-        values["engine_crashes"] = float(self._players.crashes)
+        values["engine_crashes"] = float(sum(self._peers.gathered(self._players.crashes)))
         if self._config.curriculum:
             values["curriculum_stage"] = float(self._maps.stage)
         self._reporter.log(self.steps, values)
@@ -209,8 +247,7 @@ class Training:
         """Play eval_episodes greedy episodes on every test map, the same ones every time."""
         self._report("evaluation")
         self._players.publish(self._algorithm.network)
-        self._players.choose(self._maps.judged)
-        episodes = self._players.evaluate(self._seeds)
+        episodes = self._play_judged()
         scores = [episode["score"] for episode in episodes]
         values = {"eval_return": float(np.mean(scores)), "eval_return_std": float(np.std(scores))}
         if len(self._maps.judged) > 1:
@@ -219,6 +256,17 @@ class Training:
             values |= dict(zip(names, of_maps, strict=True))
         facts = {f"eval_{name}": value for name, value in mean_facts(episodes).items()}
         return values | facts
+
+    def _play_judged(self) -> list[Episode]:
+        """Play the episodes, shared out among all learners; answers them map by map."""
+        self._players.choose(self._maps.judged)
+        seeds = self._seeds[self._peers.rank :: self._peers.size]
+        found: list[list[Episode]] = [[] for _ in self._maps.judged]
+        for episodes in self._peers.gathered(self._players.evaluate(seeds)):
+            count = len(episodes) // len(found)
+            for nth, of_map in enumerate(found):
+                of_map.extend(episodes[nth * count : (nth + 1) * count])
+        return [episode for of_map in found for episode in of_map]
 
     def _tell_maps(self) -> None:
         stage = f"stage {self._maps.stage}, " if self._config.curriculum else ""
@@ -236,7 +284,7 @@ class Training:
         }
         if self._opponents is not None:
             groups["opponents"] = self._opponents.pool.state()
-        self._reporter.save(self._manifest(), checkpoint.grouped(**groups), metrics)
+        self._reporter.save(self._manifest(), shares.joined(groups, self._peers), metrics)
         # Whatever is not in the checkpoint begins anew with it, for whoever goes on from here too.
         self._meter.clear()
 
@@ -248,6 +296,12 @@ class Training:
         manifest = checkpoint.read_manifest(path)
         check_signature(manifest, self._manifest())
         self._check_config(manifest)
+        self._lead("load")
+        for rank in range(1, self._peers.size):
+            self._peers.send((manifest, shares.share(path, rank)), rank)
+        self._take_over(path, manifest)
+
+    def _take_over(self, path: Path, manifest: Manifest) -> None:
         self._algorithm.load(path)
         rng = checkpoint.read_group(path, "rng")
         checkpoint.set_generator_state(self._generator, rng["generator"])
@@ -319,10 +373,15 @@ class Meter:
         for name, value in values.items():
             self._numbers[name].append(value)
 
-    def take(self) -> dict[str, float]:
-        """Answer the means by name, leaving out what did not happen, and begin anew."""
-        answer = {name: float(np.mean(numbers)) for name, numbers in self._numbers.items()}
-        answer["episodes"] = float(self._episodes)
+    def take(self, peers: Peers = ALONE) -> dict[str, float]:
+        """Answer the means over all learners by name, without what did not happen; begin anew."""
+        everyone = peers.gathered((self._episodes, dict(self._numbers)))
+        joined: dict[str, list[float]] = defaultdict(list)
+        for _, numbers in everyone:
+            for name, values in numbers.items():
+                joined[name] += values
+        answer = {name: float(np.mean(values)) for name, values in joined.items()}
+        answer["episodes"] = float(sum(episodes for episodes, _ in everyone))
         answer["steps_per_s"] = self._steps / max(time.monotonic() - self._since, 1e-9)
         self.clear()
         return answer

@@ -2,7 +2,7 @@
 
 It goes on from the latest checkpoint in DIRECTORY. Each step of its progress is a line, after which
 it waits for one, so that whoever reads decides how far it gets; the last line has the digest of the
-last checkpoint.
+last checkpoint. Started as torchrun starts the others of several learners, it is one of them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import json
 import sys
 from pathlib import Path
 
-from trainer.algorithms import opened
+from trainer import learners
+from trainer.algorithms import follow, opened
 from trainer.config import parse
 from trainer.offline import OfflineReporter
 
@@ -41,4 +42,6 @@ def main(directory: Path, config_text: str) -> None:
 
 
 if __name__ == "__main__":
+    if learners.is_follower():
+        sys.exit(learners.attend(follow))
     main(Path(sys.argv[1]), sys.argv[2])

@@ -1,0 +1,59 @@
+"""Several learners as threads of one process, with the group that processes have: gloo."""
+
+from __future__ import annotations
+
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from torch import distributed
+
+from tests.toy import LampGame, parts
+from trainer.peers import Peers
+from trainer.reporter import Silent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from trainer.config import Config
+    from trainer.reporter import Reporter
+
+TIMEOUT = timedelta(seconds=20)
+# Weights are drawn from a generator that the threads of a process have in common.
+BUILDING = threading.Lock()
+
+
+def together(count: int, do: Callable[[Peers], Any]) -> list[Any]:
+    """Let `count` learners do the same; answers what each of them answers."""
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    store = distributed.HashStore()
+
+    def be(rank: int) -> Any:
+        group = distributed.ProcessGroupGloo(store, rank, count, TIMEOUT)
+        return do(Peers(group, place=rank, places=count))
+
+    with ThreadPoolExecutor(count) as threads:
+        return list(threads.map(be, range(count)))
+
+
+def train_together(config: Config, reporter: Reporter, *, load: Path | None = None) -> None:
+    """Train on a toy game with the learners of the config, from the checkpoint `load` on if any."""
+
+    def learn(peers: Peers) -> None:
+        with BUILDING:
+            made = parts(config, LampGame, peers=peers)
+            players = made.alone()
+        with players:
+            if peers.rank:
+                made.training(players, Silent()).follow()
+                return
+            training = made.training(players, reporter)
+            if load is not None:
+                training.load(load)
+            training.run()
+            training.dismiss()
+
+    together(config.learners, learn)
