@@ -73,4 +73,6 @@ class Reinforce:
         return {"loss": loss.item()}
 
 
-RECIPE = Recipe(DrawingBehaviour, Reinforce, windows=lambda _: 3, columns={})
+RECIPE = Recipe(
+    lambda _, shape: DrawingBehaviour(shape), Reinforce, windows=lambda _: 3, columns={}
+)

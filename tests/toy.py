@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import random
 from dataclasses import dataclass
@@ -149,6 +150,9 @@ class LampGame:
         frame[0, :, 4 * self._lit : 4 * self._lit + 4] = 255
 
 
+BRIEF = functools.partial(LampGame, is_brief=True)
+
+
 class OneProcess(Players):
     """The actors of a training in this process: each does at once what it is told to."""
 
@@ -226,7 +230,7 @@ def a_config(algorithm: str = "PPO", **settings: object) -> Config:
             "checkpoint_interval": 4,
             "metrics_interval": 1,
             "eval_episodes": 5,
-            **(SMALL_REPLAY if algorithm == "DQN" else {}),
+            **({} if algorithm == "PPO" else SMALL_REPLAY),
             **settings,
         }
     )
@@ -300,7 +304,7 @@ def parts(
         make_game=game.start,
         maps=(config.scenario,),
         variables=config.game_variables,
-        behaviour=recipe.behaviour(shape),
+        behaviour=recipe.behaviour(config, shape),
         actors_before=actors * peers.rank,
         games_before=games * peers.rank,
     )

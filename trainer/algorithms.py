@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trainer import dqn, learners, ppo, self_play
+from trainer import dqn, drqn, learners, ppo, q_learning, self_play
 from trainer.games import GameSetup, game_setup
 from trainer.maps import MapPlan
 from trainer.networks import Shape
@@ -35,15 +35,18 @@ if TYPE_CHECKING:
 class Recipe:
     """What is particular to an algorithm: how it explores, what it keeps, how it learns."""
 
-    behaviour: Callable[[Shape], Behaviour]
+    behaviour: Callable[[Config, Shape], Behaviour]
     learner: Callable[[Config, Shape, Ring, Peers], Algorithm]
     windows: Callable[[Config], int]
     columns: Mapping[str, Column]
 
 
 RECIPES = {
-    "PPO": Recipe(ppo.PPOBehaviour, ppo.PPO, lambda _: ppo.WINDOWS, ppo.COLUMNS),
-    "DQN": Recipe(dqn.GreedyBehaviour, dqn.DQN, dqn.windows, {}),
+    "PPO": Recipe(
+        lambda _, shape: ppo.PPOBehaviour(shape), ppo.PPO, lambda _: ppo.WINDOWS, ppo.COLUMNS
+    ),
+    "DQN": Recipe(q_learning.behaviour, dqn.DQN, q_learning.windows, {}),
+    "DRQN": Recipe(q_learning.behaviour, drqn.DRQN, q_learning.windows, {}),
 }
 
 
@@ -92,7 +95,7 @@ def _assembled(
         )
     )
     algorithm = recipe.learner(config, shape, ring, peers)
-    behaviour = recipe.behaviour(shape)
+    behaviour = recipe.behaviour(config, shape)
     pool = Pool(algorithm.network, config.opponent_pool) if config.self_play else None
     casting = Casting(
         actors=actors,

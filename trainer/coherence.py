@@ -12,8 +12,9 @@ from trainer.rules import ConfigError
 if TYPE_CHECKING:
     from trainer.config import Config
 
-# The algorithms that learn from a replay.
-Q_LEARNING = ("DQN",)
+# The algorithms that learn from a replay, and the network that each of them has.
+_NETWORK_TYPES = {"DQN": "feed_forward", "DRQN": "lstm"}
+Q_LEARNING = tuple(_NETWORK_TYPES)
 
 # What is no setting of the other games.
 OF_DOOM = (
@@ -80,13 +81,15 @@ def _check_self_play(config: Config) -> None:
 
 
 def _check_replay(config: Config) -> None:
-    if config.network_type != "feed_forward":
-        raise ConfigError("network_type", f"must be feed_forward for {config.algorithm}")
+    fitting = _NETWORK_TYPES[config.algorithm]
+    if config.network_type != fitting:
+        raise ConfigError("network_type", f"must be {fitting} for {config.algorithm}")
     if config.stop_decay <= config.start_decay:
         raise ConfigError("stop_decay", "must be greater than start_decay")
     window, frames = config.steps_per_iteration, config.games * config.history
+    sequence = config.burn_in + config.recurrent_updates
     # Two steps with a future: one may be where a checkpoint or the clock cut every episode.
-    least = config.games * (config.n_step + 2)
+    least = config.games * (2 + (sequence if config.algorithm == "DRQN" else config.n_step))
     # Whole windows make up the replay, and the one being played is not drawn from.
     held = config.replay_capacity // window * window - window - frames
     if held < least:

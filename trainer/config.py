@@ -7,9 +7,8 @@ configuration before anything is started. `python -m trainer.config` rewrites `c
 from __future__ import annotations
 
 import json
-import re
 import sys
-from dataclasses import MISSING, Field, asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,7 +16,8 @@ from games.catalogue import MAP_NAMES
 from games.doom.actions import parse_actions
 from games.doom.rewards import REWARD_KINDS
 from games.doom.variables import VARIABLES
-from trainer.coherence import OF_DOOM, Q_LEARNING, check_owners, coherent, games_of
+from trainer.coherence import Q_LEARNING, check_owners, coherent, games_of
+from trainer.fields import ALGORITHMS, metadata, rule_of, schema
 from trainer.maps import ALL_MAPS
 from trainer.rules import (
     Choice,
@@ -33,6 +33,7 @@ from trainer.rules import (
     Stages,
     Text,
     Weights,
+    check_uuid,
     parse_fields,
 )
 
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
 Setting = TypeVar("Setting")
 
-__all__ = ["SCHEMA_PATH", "SEED_LIMIT", "Config", "ConfigError", "parse", "schema"]
+__all__ = ["SCHEMA_PATH", "SEED_LIMIT", "Config", "ConfigError", "parse", "schema_text"]
 
 SCHEMA_PATH = Path(__file__).with_name("config.schema.json")
 
@@ -49,31 +50,18 @@ SCHEMA_PATH = Path(__file__).with_name("config.schema.json")
 SEED_LIMIT = 2**30
 
 
-ALGORITHMS = ("PPO", *Q_LEARNING)
 NETWORK_TYPES = ("feed_forward", "lstm")
-
-_UUID = re.compile("[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
 
 
 def _setting(
     rule: Rule, default: Setting, meaning: str, *, of: tuple[str, ...] = (), **defaults: Setting
 ) -> Setting:
-    """Declare a field; `of` are the algorithms that have it.
-
-    `defaults` are those that differ, by the name of an algorithm or of a game.
-    """
-    metadata = {"rule": rule, "meaning": meaning, "of": of or ALGORITHMS, "defaults": defaults}
-    return field(default=default, metadata=metadata)
+    return field(default=default, metadata=metadata(rule, meaning, of=of, **defaults))
 
 
 def _check_grammar(grammar: str) -> None:
     if grammar:
         parse_actions(grammar)
-
-
-def _check_uuid(text: str) -> None:
-    if text and not _UUID.fullmatch(text):
-        raise ValueError("must be a UUID in lower case")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +75,7 @@ class Config:
         Choice(NETWORK_TYPES),
         "feed_forward",
         "Network: feed_forward sees `history` frames, lstm also remembers.",
+        DRQN="lstm",
     )
     channels: tuple[int, ...] = _setting(
         Integers(1, 256, most=3), (16, 32), "Filters of each convolution: 8x8/4, 4x4/2, 3x3/2."
@@ -104,7 +93,7 @@ class Config:
         Choice(ALL_MAPS), "basic", "Map of the game, by its name.", catch="board"
     )
     map_id: str = _setting(
-        Text(36, _check_uuid), "", "Catalogue id of the map; empty takes the scenario's own."
+        Text(36, check_uuid), "", "Catalogue id of the map; empty takes the scenario's own."
     )
     maps: tuple[str, ...] = _setting(
         Names(ALL_MAPS, most=16),
@@ -138,7 +127,7 @@ class Config:
     depth: bool = _setting(Flag(), default=False, meaning="Observe the depth of every pixel.")
     labels: bool = _setting(Flag(), default=False, meaning="Observe the object in every pixel.")
     automap: bool = _setting(Flag(), default=False, meaning="Observe the map drawn so far.")
-    history: int = _setting(Integer(1, 16), 4, "Frames an observation holds.", catch=1)
+    history: int = _setting(Integer(1, 16), 4, "Frames an observation holds.", DRQN=1, catch=1)
     frame_skip: int = _setting(
         Integer(1, 35), 4, "Game tics (35 a second) a decision is held.", catch=1
     )
@@ -162,12 +151,9 @@ class Config:
     )
     reward_weights: dict[str, float] = field(
         default_factory=dict,
-        metadata={
-            "of": ALGORITHMS,
-            "defaults": {},
-            "rule": Weights(REWARD_KINDS, 1e6),
-            "meaning": "Points added to the game's own reward per event of a kind.",
-        },
+        metadata=metadata(
+            Weights(REWARD_KINDS, 1e6), "Points added to the game's own reward per event of a kind."
+        ),
     )
 
     game_variables: tuple[str, ...] = _setting(
@@ -190,12 +176,10 @@ class Config:
     )
     opponent_weights: dict[str, float] = field(
         default_factory=lambda: {"latest": 0.5, "past": 0.5},
-        metadata={
-            "of": ALGORITHMS,
-            "defaults": {},
-            "rule": Weights(("latest", "past", "oldest"), 1e6, smallest=0.0),
-            "meaning": "How likely an opponent is the latest or oldest of the pool, or any: past.",
-        },
+        metadata=metadata(
+            Weights(("latest", "past", "oldest"), 1e6, smallest=0.0),
+            "How likely an opponent is the latest or oldest of the pool, or any: past.",
+        ),
     )
 
     max_iterations: int = _setting(
@@ -260,6 +244,39 @@ class Config:
         10_000,
         "Steps of all games together that the replay holds.",
         of=Q_LEARNING,
+    )
+    double: bool = _setting(
+        Flag(),
+        default=True,
+        meaning="Let the network choose the action whose value the target network tells.",
+        of=Q_LEARNING,
+    )
+    dueling: bool = _setting(
+        Flag(),
+        default=True,
+        meaning="Estimate the value of a state and the advantages of its actions apart.",
+        of=Q_LEARNING,
+    )
+    prioritised: bool = _setting(
+        Flag(),
+        default=False,
+        meaning="Learn more often from the steps that the network was wrong about.",
+        of=("DQN",),
+    )
+    priority_alpha: float = _setting(
+        Number(0, 1), 0.6, "How much an error matters in drawing; 0 draws evenly.", of=("DQN",)
+    )
+    priority_beta: float = _setting(
+        Number(0, 1),
+        0.4,
+        "Share of the bias of uneven drawing undone at first; it rises to 1 by the end.",
+        of=("DQN",),
+    )
+    burn_in: int = _setting(
+        Integer(0, 256), 4, "Steps that fill the memory before those with loss.", of=("DRQN",)
+    )
+    recurrent_updates: int = _setting(
+        Integer(1, 256), 8, "Steps of a sequence that carry loss.", of=("DRQN",)
     )
     persist_replay: bool = _setting(
         Flag(),
@@ -342,7 +359,7 @@ def parse(mapping: Mapping[str, object]) -> Config:
     their range, and values that do not fit each other.
     """
     known = {entry.name: entry for entry in fields(Config)}
-    given = parse_fields(mapping, {name: _rule(entry) for name, entry in known.items()})
+    given = parse_fields(mapping, {name: rule_of(entry) for name, entry in known.items()})
     chosen = {name: given.get(name, known[name].default) for name in ("algorithm", "game")}
     for name in mapping:
         check_owners(name, chosen["algorithm"], known[name].metadata["of"])
@@ -356,41 +373,9 @@ def parse(mapping: Mapping[str, object]) -> Config:
     return coherent(Config(**values | given), given=set(mapping))
 
 
-def schema() -> dict[str, Any]:
-    """Say the same rules as one JSON Schema (2020-12), with meanings and defaults."""
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "Training run",
-        "type": "object",
-        "properties": {entry.name: _property(entry) for entry in fields(Config)},
-        "additionalProperties": False,
-    }
-
-
 def schema_text() -> str:
     """Compose what `config.schema.json` must hold."""
-    return json.dumps(schema(), indent=2) + "\n"
-
-
-def _rule(entry: Field[Any]) -> Rule:
-    return entry.metadata["rule"]
-
-
-def _property(entry: Field[Any]) -> dict[str, Any]:
-    factory = entry.default_factory
-    default = entry.default if factory is MISSING else factory()
-    described = {
-        **_rule(entry).schema(),
-        "default": list(default) if isinstance(default, tuple) else default,
-        "description": entry.metadata["meaning"],
-    }
-    if entry.metadata["of"] != ALGORITHMS:
-        described["x-algorithms"] = list(entry.metadata["of"])
-    if entry.name in OF_DOOM:
-        described["x-games"] = list(games_of(entry.name))
-    if entry.metadata["defaults"]:
-        described["x-defaults"] = entry.metadata["defaults"]
-    return described
+    return json.dumps(schema(Config), indent=2) + "\n"
 
 
 if __name__ == "__main__":

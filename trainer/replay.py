@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from trainer.priorities import Priorities
 from trainer.ring import CUT, ENDED, GOES_ON
 
 if TYPE_CHECKING:
@@ -31,6 +32,10 @@ class Transitions:
     actions: NDArray[np.int64]
     returns: NDArray[np.float32]
     discounts: NDArray[np.float32]
+
+    def part(self, rows: slice) -> Transitions:
+        """Pick out some of them."""
+        return Transitions(*(getattr(self, entry.name)[rows] for entry in fields(self)))
 
 
 class Replay:
@@ -58,6 +63,10 @@ class Replay:
         first = lost + shape.space.history - 1 if lost > self._since else self._since
         return range(first, self.played)
 
+    def drawable(self, n_step: int) -> range:
+        """List the held steps after which the next `n_step` are held too."""
+        return range(self.held.start, self.held.stop - n_step)
+
     def grow(self, played: int) -> None:
         """Take in what was played: `played` steps of every game since the beginning."""
         self.played = played
@@ -66,12 +75,12 @@ class Replay:
         self, count: int, *, n_step: int, generator: np.random.Generator
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Draw steps and games, [count] each, evenly among those with a history and a future."""
-        first, last = self.held.start, self.held.stop - n_step
+        able = self.drawable(n_step)
         steps = np.empty(count, dtype=np.int64)
         games = np.empty(count, dtype=np.int64)
         wanted = np.arange(count)
         while wanted.size:
-            steps[wanted] = generator.integers(first, last, size=wanted.size)
+            steps[wanted] = generator.integers(able.start, able.stop, size=wanted.size)
             games[wanted] = generator.integers(0, self._ring.shape.games, size=wanted.size)
             ends = self._ring["ends"][steps[wanted] % self._ring.length, games[wanted]]
             wanted = wanted[ends == CUT]
@@ -115,3 +124,61 @@ class Replay:
         self.played = played
         self._ring.load(state)
         self._since = 0 if state else played
+
+
+class PrioritisedDraws:
+    """Draws what a replay holds the more often, the more wrong the network was about it.
+
+    What was never drawn counts as most surprising; what was cut is no step to learn from, and what
+    the actors may write over is not held. Places of `Priorities` are slots x games.
+    """
+
+    def __init__(self, replay: Replay, ring: Ring, *, n_step: int, alpha: float) -> None:
+        """Know no step yet; draws have `n_step` steps after them."""
+        shape = ring.shape
+        self._replay = replay
+        self._ring = ring
+        self._n_step = n_step
+        self._priorities = Priorities(shape.length * shape.games, alpha=alpha)
+        self._known = range(0)
+
+    def draw(
+        self, count: int, generator: np.random.Generator
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+        """Draw steps and games, [count] each; answers them with the probability of each."""
+        self._catch_up()
+        places, probabilities = self._priorities.sample(count, generator)
+        slots, games = np.divmod(places, self._ring.shape.games)
+        first = self._known.start
+        return first + (slots - first) % self._ring.length, games, probabilities
+
+    def update(
+        self, steps: NDArray[np.int64], games: NDArray[np.int64], errors: NDArray[np.floating]
+    ) -> None:
+        """Note how wrong the network was about what was drawn, [count] each."""
+        self._priorities.update(self._places(steps, games), errors)
+
+    def _catch_up(self) -> None:
+        """Forget what may not be drawn any more, and come to know what may be by now."""
+        ring, known, now = self._ring, self._known, self._replay.drawable(self._n_step)
+        games = np.arange(ring.shape.games)
+        lost = np.arange(known.start, min(known.stop, now.start))[:, None]
+        self._priorities.remove(self._places(lost, games).ravel())
+        new = np.arange(max(known.stop, now.start), now.stop)[:, None]
+        is_cut = ring["ends"][new % ring.length, games] == CUT
+        self._priorities.add(self._places(new, games)[~is_cut])
+        self._known = now
+
+    def _places(self, steps: NDArray[np.int64], games: NDArray[np.int64]) -> NDArray[np.int64]:
+        ring = self._ring
+        return steps % ring.length * ring.shape.games + games
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Copy the priorities, and of which steps they are."""
+        known = np.array([self._known.start, self._known.stop])
+        return {**self._priorities.state(), "known": known}
+
+    def load(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Take over what `state` answered beside the same replay."""
+        self._priorities.load(state)
+        self._known = range(*state["known"].tolist())

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+
+_UUID = re.compile("[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
 
 
 class ConfigError(ValueError):
@@ -262,6 +266,12 @@ class Stages:
             "additionalProperties": False,
         }
         return {"type": "array", "items": stage, "maxItems": self.most}
+
+
+def check_uuid(text: str) -> None:
+    """Let a text be empty or a UUID; raises ValueError."""
+    if text and not _UUID.fullmatch(text):
+        raise ValueError("must be a UUID in lower case")
 
 
 Rule = Integer | Integers | Names | Number | Optional | Choice | Flag | Text | Weights | Stages

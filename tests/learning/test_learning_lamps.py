@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.toy import LampGame, a_config, train_alone
+from tests.toy import BRIEF, LampGame, a_config, train_alone
 from trainer.dqn import DQN
 from trainer.offline import OfflineReporter
 from trainer.ppo import PPO, Batch
@@ -26,9 +25,9 @@ if TYPE_CHECKING:
 SETTINGS = {
     "PPO": {"games": 8, "rollout_steps": 12, "batch_size": 32, "max_iterations": 30},
     "DQN": {"max_iterations": 40},
+    "DRQN": {"max_iterations": 60, "batch_size": 48, "burn_in": 2, "recurrent_updates": 6},
 }
 MOST = LampGame.DECISIONS  # Chance brings a third of it.
-BRIEF = functools.partial(LampGame, is_brief=True)
 
 
 def score(
@@ -53,9 +52,30 @@ def test_an_algorithm_learns_what_brings_a_reward(tmp_path: Path, algorithm: str
     assert score(tmp_path, algorithm) > 0.95 * MOST
 
 
-def test_only_a_network_that_remembers_learns_what_has_to_be_remembered(tmp_path: Path) -> None:
-    assert score(tmp_path, "PPO", start=BRIEF, network_type="lstm") > 0.9 * MOST
-    assert score(tmp_path, "PPO", start=BRIEF) < 0.7 * MOST
+@pytest.mark.parametrize("options", [{"prioritised": True}, {"double": False, "dueling": False}])
+def test_dqn_learns_with_any_of_its_options(tmp_path: Path, options: dict[str, bool]) -> None:
+    chosen = {
+        "max_iterations": 60,
+        "batch_size": 32,
+        "replay_capacity": 2000,
+        "stop_decay": 1500,
+        "learning_rate": 1e-3,
+    }
+    assert score(tmp_path, "DQN", **chosen, **options) > 0.95 * MOST
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "network"), [("PPO", {"network_type": "lstm"}), ("DRQN", {})]
+)
+def test_a_network_that_remembers_learns_what_has_to_be_remembered(
+    tmp_path: Path, algorithm: str, network: dict[str, str]
+) -> None:
+    assert score(tmp_path, algorithm, start=BRIEF, **network) > 0.9 * MOST
+
+
+@pytest.mark.parametrize("algorithm", ["PPO", "DQN"])
+def test_a_network_that_sees_one_frame_cannot(tmp_path: Path, algorithm: str) -> None:
+    assert score(tmp_path, algorithm, start=BRIEF) < 0.7 * MOST
 
 
 class FlippedPPO(PPO):

@@ -12,9 +12,9 @@ import torch
 from tests.toy import SPACE, CountingGame, MortalGame
 from trainer import ppo
 from trainer.actor import Actor, Post
-from trainer.dqn import GreedyBehaviour
 from trainer.networks import ActorCritic, Network, QNetwork, Seen, Shape, build
 from trainer.ppo import PPOBehaviour
+from trainer.q_learning import GreedyBehaviour
 from trainer.ring import CUT, ENDED, GOES_ON, Ring, RingShape
 from trainer.seeds import training_seed
 from trainer.weights import Weights

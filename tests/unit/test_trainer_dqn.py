@@ -11,12 +11,13 @@ from tests.toy import LampGame, a_config, parts
 from tests.unit.test_trainer_checkpoint import MANIFEST
 from trainer import checkpoint
 from trainer.config import parse
-from trainer.dqn import DQN, windows
+from trainer.q_learning import windows
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from trainer.config import Config
+    from trainer.dqn import DQN
 
 CONFIG = a_config("DQN", target_interval=6, steps_per_update=8)
 UPDATES = CONFIG.steps_per_iteration // 8

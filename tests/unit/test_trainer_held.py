@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from games.interface import ObservationSpace
+from tests.toy import LampGame, a_config, parts
 from trainer.config import ConfigError, parse
 from trainer.replay import Replay
 from trainer.ring import CUT, ENDED, GOES_ON, Ring, RingShape
@@ -54,6 +55,18 @@ def test_an_episode_that_is_left_is_cut_unless_it_has_ended() -> None:
     ring["ends"][7] = [GOES_ON, ENDED]
     ring.cut(7)
     assert ring["ends"][7].tolist() == [CUT, ENDED]
+
+
+def test_a_restart_cuts_what_was_under_way() -> None:
+    # Six decisions are an episode, eight a window.
+    made = parts(a_config("DQN"), LampGame)
+    with made.alone() as players:
+        players.restart(0)
+        players.start(0)
+        assert (made.ring["ends"][7] == GOES_ON).all()
+        players.restart(1)
+        assert (made.ring["ends"][7] == CUT).all()
+        assert (made.ring["ages"][8] == 0).all()
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,20 @@ def test_unrolling_a_sequence_is_playing_it_step_by_step(shape: Shape) -> None:
     torch.testing.assert_close(unrolled, torch.cat(answers), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [SHAPE, LSTM, FULL])
+def test_sequences_of_one_episode_each_are_unrolled_at_once(shape: Shape) -> None:
+    steps, games = 7, 4
+    torso = build(lambda: Torso(shape), seed=1)
+    start = torch.randn(games, torso.state_size, generator=torch.Generator().manual_seed(2))
+    sequence, fresh = seen(steps * games, shape), torch.zeros(steps, games, dtype=torch.bool)
+    at_once, slowly = (torso.unroll(sequence, start, begins) for begins in (None, fresh))
+    torch.testing.assert_close(at_once, slowly, rtol=1e-5, atol=1e-6)
+    for parameter in torso.parameters():
+        (expected,) = torch.autograd.grad(slowly.square().sum(), parameter, retain_graph=True)
+        (found,) = torch.autograd.grad(at_once.square().sum(), parameter, retain_graph=True)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_a_recurrent_network_remembers_until_an_episode_begins() -> None:
     torso = build(lambda: Torso(LSTM), seed=1)
     two = seen(2, LSTM)

@@ -40,6 +40,21 @@ def test_policy_acts_like_the_network_it_was_saved_from(tmp_path: Path) -> None:
     assert {policy.act(frames[0], {}) for _ in range(100)} == {chosen[0]}
 
 
+def test_an_episode_of_the_same_frames_is_played_the_same_after_another(tmp_path: Path) -> None:
+    shape = replace(SHAPE, recurrent=True, hidden=16)
+    network = build(lambda: QNetwork(shape), seed=4)
+    weights = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    path = tmp_path / "checkpoint.safetensors"
+    manifest = replace(DECLARED, network=describe(network, shape), recurrent=True)
+    checkpoint.write(path, manifest, checkpoint.grouped(network=weights))
+    policy = load(path)
+    frames = np.random.default_rng(1).integers(0, 256, (50, *SHAPE.frames), dtype=np.uint8)
+    first, remembering = ([policy.act(seen, {}) for seen in frames] for _ in range(2))
+    policy.begin()
+    assert [policy.act(seen, {}) for seen in frames] == first
+    assert remembering != first
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

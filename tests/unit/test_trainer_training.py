@@ -31,6 +31,8 @@ CONFIGS = {
     "PPO": a_config("PPO", **SMALL),
     "LSTM": a_config("PPO", **SMALL, network_type="lstm"),
     "DQN": a_config("DQN", **SMALL),
+    "prioritised": a_config("DQN", **SMALL, prioritised=True, game_features=True),
+    "DRQN": a_config("DRQN", **SMALL, burn_in=2, recurrent_updates=4),
 }
 
 
