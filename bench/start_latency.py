@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 ROUNDS = 5
 LIMIT_S = 60
-CONFIG = {"algorithm": "DQN", "game": "doom", "scenario": "basic"}
+CONFIG = {"algorithm": "PPO", "game": "doom", "scenario": "basic"}
 
 
 async def measure(install: Install) -> list[Row]:

@@ -32,6 +32,7 @@ BAD_INPUT = (CheckpointError, EndedError)
 # Often enough for a progress bar, seldom enough not to slow the playing down.
 _SEND_INTERVAL_S = 0.5
 _LARGEST_BATCH = 100
+_BEATS_TO_HEAR_WHY = 4
 
 
 def judge(attempt: Attempt) -> Request:
@@ -41,11 +42,16 @@ def judge(attempt: Attempt) -> Request:
         assignment = Assignment(evaluator, attempt.credential, evaluation_id)
         try:
             request = _play(attempt, assignment)
+            if request is Request.GO_ON:
+                assignment.finish()
         except CheckpointError as error:
             assignment.finish(str(error))
             raise
-        if request is Request.GO_ON:
-            assignment.finish()
+        except EndedError:
+            # Whoever cancels an evaluation cancels its run too, perhaps a moment later.
+            request = attempt.lease.await_request(_BEATS_TO_HEAR_WHY)
+            if request is Request.GO_ON:
+                raise
         return request
 
 

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trainer import dqn, learners, ppo
+from trainer import dqn, learners, ppo, self_play
 from trainer.games import GameSetup, game_setup
 from trainer.maps import MapPlan
 from trainer.networks import Shape
 from trainer.players import Casting, Players
 from trainer.reporter import Silent
 from trainer.ring import Ring, RingShape
+from trainer.rules import ConfigError
+from trainer.self_play import Opponents, Opposition, Pool
 from trainer.training import Training
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from games.interface import Game
     from trainer.actor import Behaviour
     from trainer.config import Config
     from trainer.peers import Peers
@@ -88,19 +92,38 @@ def _assembled(
         )
     )
     algorithm = recipe.learner(config, shape, ring, peers)
+    behaviour = recipe.behaviour(shape)
+    pool = Pool(algorithm.network, config.opponent_pool) if config.self_play else None
     casting = Casting(
         actors=actors,
         seed=config.seed,
-        make_game=game.start,
+        make_game=_self_play(config, game, behaviour, pool) if pool else game.start,
         maps=MapPlan(config).trained,
         variables=config.game_variables,
-        behaviour=recipe.behaviour(shape),
+        behaviour=behaviour,
         actors_before=peers.rank * actors,
         games_before=peers.rank * games,
         core=peers.share(os.getpid()),
     )
+    opponents = Opponents(pool) if pool else None
     with Players(casting, ring, algorithm.network) as players:
-        yield Training(config, game, algorithm, players, reporter, peers=peers)
+        yield Training(config, game, algorithm, players, reporter, opponents=opponents, peers=peers)
+
+
+def _self_play(
+    config: Config, game: GameSetup, behaviour: Behaviour, pool: Pool
+) -> Callable[[str], Game]:
+    """Say how actors start games in which opponents from the pool take the other seats."""
+    if game.start_match is None:
+        raise ConfigError("self_play", f"cannot play {config.game}, which is for one player")
+    opposition = Opposition(
+        pool=pool,
+        weights=config.opponent_weights,
+        behaviour=behaviour,
+        variables=config.game_variables,
+        seed=config.seed,
+    )
+    return functools.partial(self_play.start, game.start_match, opposition)
 
 
 def network_shape(config: Config, game: GameSetup) -> Shape:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from games.catalogue import MAP_NAMES
 from trainer import maps
 from trainer.rules import ConfigError
 
@@ -13,6 +14,14 @@ if TYPE_CHECKING:
 
 # The algorithms that learn from a replay.
 Q_LEARNING = ("DQN",)
+
+# What is no setting of the other games.
+OF_DOOM = (
+    *("action_combinations", "height", "width", "color", "depth", "labels", "automap"),
+    *("frame_skip", "randomise_textures", "randomise_health", "randomise_spawn"),
+    *("bots", "bot_skill", "bot_health", "self_play", "opponent_pool", "opponent_weights"),
+    *("reward_weights", "game_variables", "game_features", "feature_weight"),
+)
 
 # What brings the rewards of a scenario near one, which is what networks learn best from.
 REWARD_SCALES = {
@@ -24,6 +33,17 @@ REWARD_SCALES = {
     "take_cover": 0.01,
     "deadly_corridor": 0.01,
 }
+
+
+def check_owners(name: str, one: str, owners: tuple[str, ...]) -> None:
+    """Refuse the setting of an algorithm or a game that is not `one`; raises ConfigError."""
+    if one not in owners:
+        raise ConfigError(name, f"is no setting of {one}, only of {', '.join(owners)}")
+
+
+def games_of(name: str) -> tuple[str, ...]:
+    """Name the games that have a setting."""
+    return ("doom",) if name in OF_DOOM else tuple(MAP_NAMES)
 
 
 def coherent(config: Config, *, given: set[str]) -> Config:
@@ -46,6 +66,17 @@ def _check_together(config: Config) -> None:
         raise ConfigError("rollout_steps", "must not be less than history")
     if config.algorithm in Q_LEARNING:
         _check_replay(config)
+    if config.self_play:
+        _check_self_play(config)
+
+
+def _check_self_play(config: Config) -> None:
+    if not any(config.opponent_weights.values()):
+        raise ConfigError("opponent_weights", "must not all be 0")
+    others = ("bots", "randomise_textures", "randomise_health", "randomise_spawn")
+    for field in others:
+        if getattr(config, field):
+            raise ConfigError(field, "is not to be had in self-play")
 
 
 def _check_replay(config: Config) -> None:

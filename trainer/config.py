@@ -17,7 +17,7 @@ from games.catalogue import MAP_NAMES
 from games.doom.actions import parse_actions
 from games.doom.rewards import REWARD_KINDS
 from games.doom.variables import VARIABLES
-from trainer.coherence import Q_LEARNING, coherent
+from trainer.coherence import OF_DOOM, Q_LEARNING, check_owners, coherent, games_of
 from trainer.maps import ALL_MAPS
 from trainer.rules import (
     Choice,
@@ -51,14 +51,6 @@ SEED_LIMIT = 2**30
 
 ALGORITHMS = ("PPO", *Q_LEARNING)
 NETWORK_TYPES = ("feed_forward", "lstm")
-
-# What is no setting of the other games.
-OF_DOOM = (
-    *("action_combinations", "height", "width", "color", "depth", "labels", "automap"),
-    *("frame_skip", "randomise_textures", "randomise_health", "randomise_spawn"),
-    *("bots", "bot_skill", "bot_health"),
-    *("reward_weights", "game_variables", "game_features", "feature_weight"),
-)
 
 _UUID = re.compile("[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
 
@@ -186,6 +178,24 @@ class Config:
     )
     feature_weight: float = _setting(
         Number(0, 1e6), 1.0, "Weight of the loss of game features beside the algorithm's own."
+    )
+
+    self_play: bool = _setting(
+        Flag(),
+        default=False,
+        meaning="Play matches against earlier checkpoints of this very run.",
+    )
+    opponent_pool: int = _setting(
+        Integer(1, 64), 10, "Checkpoints, the latest ones, that opponents are drawn from."
+    )
+    opponent_weights: dict[str, float] = field(
+        default_factory=lambda: {"latest": 0.5, "past": 0.5},
+        metadata={
+            "of": ALGORITHMS,
+            "defaults": {},
+            "rule": Weights(("latest", "past", "oldest"), 1e6, smallest=0.0),
+            "meaning": "How likely an opponent is the latest or oldest of the pool, or any: past.",
+        },
     )
 
     max_iterations: int = _setting(
@@ -316,7 +326,7 @@ class Config:
         names = [
             entry.name
             for entry in fields(self)
-            if self.algorithm in entry.metadata["of"] and self.game in _games(entry.name)
+            if self.algorithm in entry.metadata["of"] and self.game in games_of(entry.name)
         ]
         values = asdict(self)
         return {
@@ -335,8 +345,8 @@ def parse(mapping: Mapping[str, object]) -> Config:
     given = parse_fields(mapping, {name: _rule(entry) for name, entry in known.items()})
     chosen = {name: given.get(name, known[name].default) for name in ("algorithm", "game")}
     for name in mapping:
-        _check_owners(name, chosen["algorithm"], known[name].metadata["of"])
-        _check_owners(name, chosen["game"], _games(name))
+        check_owners(name, chosen["algorithm"], known[name].metadata["of"])
+        check_owners(name, chosen["game"], games_of(name))
     values: dict[str, Any] = {
         name: entry.metadata["defaults"][one]
         for one in chosen.values()
@@ -344,16 +354,6 @@ def parse(mapping: Mapping[str, object]) -> Config:
         if one in entry.metadata["defaults"]
     }
     return coherent(Config(**values | given), given=set(mapping))
-
-
-def _check_owners(name: str, one: str, owners: tuple[str, ...]) -> None:
-    if one not in owners:
-        raise ConfigError(name, f"is no setting of {one}, only of {', '.join(owners)}")
-
-
-def _games(name: str) -> tuple[str, ...]:
-    """Name the games that have a setting."""
-    return ("doom",) if name in OF_DOOM else tuple(MAP_NAMES)
 
 
 def schema() -> dict[str, Any]:
@@ -387,7 +387,7 @@ def _property(entry: Field[Any]) -> dict[str, Any]:
     if entry.metadata["of"] != ALGORITHMS:
         described["x-algorithms"] = list(entry.metadata["of"])
     if entry.name in OF_DOOM:
-        described["x-games"] = list(_games(entry.name))
+        described["x-games"] = list(games_of(entry.name))
     if entry.metadata["defaults"]:
         described["x-defaults"] = entry.metadata["defaults"]
     return described

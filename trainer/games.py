@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from games.catch import CatchGame
+from games.doom import multiplayer
 from games.doom.actions import parse_actions
 from games.doom.bots import Bots
 from games.doom.environment import DoomGame
@@ -22,15 +23,19 @@ if TYPE_CHECKING:
 
     from games.interface import Game, ObservationSpace
     from trainer.config import Config
+    from trainer.self_play import Match
+
+MATCH_TICS = 2100
+"""A minute: how long a match is on a map that has no clock."""
 
 
 @dataclass(frozen=True)
 class GameSetup:
     """A game as a config asks for it, and what its players are shown and may do.
 
-    `start` starts one on a map, ready for its first episode; it travels to the processes that play.
-    Where a game leaves a choice, `action_combinations` and `observation` say what a player was
-    trained on.
+    `start` starts one on a map, ready for its first episode, and `start_match` one of several seats
+    where the game has any; both travel to the processes that play. Where a game leaves a choice,
+    `action_combinations` and `observation` say what a player was trained on.
     """
 
     start: Callable[[str], Game]
@@ -39,6 +44,7 @@ class GameSetup:
     feature_count: int = 0
     action_combinations: str = ""
     observation: Mapping[str, Any] = field(default_factory=dict)
+    start_match: Callable[[str], Match] | None = None
 
 
 def game_setup(config: Config) -> GameSetup:
@@ -58,6 +64,7 @@ def _doom(config: Config) -> GameSetup:
         feature_count=len(FEATURE_NAMES),
         action_combinations=grammar,
         observation=asdict(options),
+        start_match=functools.partial(_start_match, config, options),
     )
 
 
@@ -73,6 +80,20 @@ def _start_doom(config: Config, options: ObservationOptions, scenario: str) -> D
     )
     game.start()
     return game
+
+
+def _start_match(config: Config, options: ObservationOptions, scenario: str) -> multiplayer.Match:
+    row = SCENARIOS[scenario]
+    if not row.timeout_tics:
+        row = replace(row, timeout_tics=MATCH_TICS)
+    return multiplayer.Match(
+        row.players,
+        row,
+        options,
+        action_combinations=config.action_combinations,
+        reward_weights=RewardWeights(**config.reward_weights),
+        features=config.game_features,
+    )
 
 
 def _randomisation(config: Config) -> Randomisation | None:

@@ -56,6 +56,7 @@ class Lease:
         self._failure: Exception | None = None
         self._due = threading.Event()
         self._ended = threading.Event()
+        self._asked = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
         self._thread.start()
 
@@ -64,6 +65,11 @@ class Lease:
         if self._failure is not None:
             raise self._failure
         return self._request
+
+    def await_request(self, beats: int) -> Request:
+        """Tell what is asked for within so many heartbeats; GO_ON where nothing is."""
+        self._asked.wait(beats * self._interval_s)
+        return self.request()
 
     def progress(self, *, iteration: int, max_iterations: int, step: int, phase: str) -> None:
         """Note the progress that the next heartbeat reports; the first step is told now."""
@@ -139,6 +145,7 @@ class Lease:
             self._credential.token = answer.lease_token
             if answer.action in _REQUESTS and self._request is Request.GO_ON:
                 self._request = _REQUESTS[answer.action]
+                self._asked.set()
                 logger.info("asked to %s", self._request.value)
             self._due.wait(self._interval_s)
             self._due.clear()

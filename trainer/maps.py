@@ -126,6 +126,8 @@ def _check_actions(config: Config) -> None:
     """Refuse maps on which a decision means different things."""
     first = config.scenario
     for field, name in _named(config):
+        if config.self_play and SCENARIOS[name].players == 1:
+            raise ConfigError("self_play", f"cannot play {name}, which is for one player")
         if config.bots and not SCENARIOS[name].is_deathmatch:
             raise ConfigError("bots", f"cannot play {name}, which is no deathmatch")
         own = config.action_combinations or SCENARIOS[name].action_combinations

@@ -184,10 +184,19 @@ class Names:
 
 @dataclass(frozen=True)
 class Weights:
-    """A number for each of some known names; names left out weigh 0."""
+    """A number for each of some known names, from -largest if not from smallest to largest.
+
+    Names left out weigh 0.
+    """
 
     names: tuple[str, ...]
     largest: float
+    smallest: float | None = None
+
+    @property
+    def _each(self) -> Number:
+        least = -self.largest if self.smallest is None else self.smallest
+        return Number(least, self.largest)
 
     def parse(self, name: str, value: object) -> dict[str, float]:
         """Answer the weights that are set, or raise ConfigError naming the entry."""
@@ -196,12 +205,11 @@ class Weights:
         for key in value:
             if key not in self.names:
                 raise ConfigError(f"{name}.{key}", f"is unknown; known: {', '.join(self.names)}")
-        weight = Number(-self.largest, self.largest)
-        return {key: weight.parse(f"{name}.{key}", value[key]) for key in sorted(value)}
+        return {key: self._each.parse(f"{name}.{key}", value[key]) for key in sorted(value)}
 
     def schema(self) -> dict[str, Any]:
         """Say the rule in JSON Schema."""
-        entries = {name: Number(-self.largest, self.largest).schema() for name in self.names}
+        entries = {name: self._each.schema() for name in self.names}
         return {"type": "object", "properties": entries, "additionalProperties": False}
 
 

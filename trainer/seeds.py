@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 EVALUATION_SEEDS = 2**29
-_TRAINING, _EVALUATION, _ACTING = 0, 1, 2
+_TRAINING, _EVALUATION, _ACTING, _OPPOSING = 0, 1, 2, 3
 
 
 def training_seed(seed: int, iteration: int, game: int, nth: int) -> int:
@@ -25,6 +25,11 @@ def evaluation_seed(seed: int, nth: int) -> int:
 def acting_generator(seed: int, iteration: int, actor: int) -> np.random.Generator:
     """Derive what an actor draws from while it plays one window."""
     return np.random.default_rng(np.random.SeedSequence([seed, _ACTING, iteration, actor]))
+
+
+def opponent_generator(seed: int, episode_seed: int) -> np.random.Generator:
+    """Derive what decides who the opponent of an episode is, and what he draws from to play it."""
+    return np.random.default_rng(np.random.SeedSequence([seed, _OPPOSING, episode_seed]))
 
 
 def learning_generator(seed: int, learner: int) -> np.random.Generator:

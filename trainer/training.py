@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from trainer.networks import Network
     from trainer.peers import Peers
     from trainer.players import Players
+    from trainer.self_play import Opponents
 
 logger = logging.getLogger("trainer.training")
 
@@ -90,14 +91,21 @@ class Training:
         players: Players,
         reporter: Reporter,
         *,
+        opponents: Opponents | None = None,
         peers: Peers = ALONE,
     ) -> None:
-        """Stand at the beginning; `players` may be shared by nobody else."""
+        """Stand at the beginning; `players` may be shared by nobody else.
+
+        With `opponents` it is a training in self-play, and they are joined by each checkpoint.
+        """
         self._config = config
         self._game = game
         self._algorithm = algorithm
         self._players = players
         self._reporter = reporter
+        self._opponents = opponents
+        if opponents is not None:
+            opponents.add(0, algorithm.network)
         self._peers = peers
         self._generator = learning_generator(config.seed, peers.rank)
         self._iteration = 0
@@ -201,6 +209,8 @@ class Training:
 
     def _take(self, episodes: Sequence[Episode]) -> None:
         self._meter.add_window(self._config.steps_per_iteration, episodes)
+        if self._opponents is not None:
+            self._opponents.meet(episodes)
 
     def _learn(self) -> None:
         self._meter.add(self._algorithm.learn(self._iteration, self._generator))
@@ -221,7 +231,7 @@ class Training:
         self._reporter.log(self.steps, values)
 
     def _judge(self) -> dict[str, float]:
-        """Evaluate, and go on in the curriculum where that was good enough; answers the metrics."""
+        """Evaluate, and change what comes next by that; answers the metrics."""
         values = self._evaluate()
         self._reporter.log(self.steps, values)
         maps = ", ".join(self._maps.judged)
@@ -229,6 +239,8 @@ class Training:
         logger.info("iteration %d: judged on %s, eval_return %g", self._iteration, maps, reached)
         if self._maps.advance(reached):
             self._tell_maps()
+        if self._opponents is not None:
+            self._opponents.add(self._iteration, self._algorithm.network)
         return values
 
     def _evaluate(self) -> dict[str, float]:
@@ -270,6 +282,8 @@ class Training:
             "rng": {"generator": checkpoint.generator_state(self._generator)},
             **self._algorithm.state(),
         }
+        if self._opponents is not None:
+            groups["opponents"] = self._opponents.pool.state()
         self._reporter.save(self._manifest(), shares.joined(groups, self._peers), metrics)
         # Whatever is not in the checkpoint begins anew with it, for whoever goes on from here too.
         self._meter.clear()
@@ -291,6 +305,8 @@ class Training:
         self._algorithm.load(path)
         rng = checkpoint.read_group(path, "rng")
         checkpoint.set_generator_state(self._generator, rng["generator"])
+        if self._opponents is not None:
+            self._opponents.pool.load(checkpoint.read_group(path, "opponents"))
         self._iteration = manifest.iteration
         self._maps.stage = manifest.stage
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -10,6 +10,11 @@ from torch import Tensor
 from trainer.shared import Column, SharedArrays
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
     from trainer.networks import Network
 
 
@@ -32,6 +37,15 @@ class Weights:
         """Let `network` play with the shared parameters instead of its own."""
         for name, parameter in network.named_parameters():
             parameter.data = self._view(name, parameter)
+
+    def state(self) -> dict[str, NDArray[np.float32]]:
+        """Copy the parameters by name, each flat and as it lies in memory."""
+        return {name: self._arrays[name].copy() for name in self._arrays.columns}
+
+    def load(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Take over what `state` answered for a network of the same shape."""
+        for name, array in state.items():
+            self._arrays[name][:] = array
 
     def _view(self, name: str, like: Tensor) -> Tensor:
         flat = torch.from_numpy(self._arrays[name])

@@ -46,8 +46,8 @@ class Curve:
         if event.name == "metrics":
             values = {name: float(value) for name, value in event.data["values"].items()}
             self.loss = values.get("loss", self.loss)
-            if "return" in values:
-                self.returns.append(values["return"])
+            if "avg_reward" in values:
+                self.returns.append(values["avg_reward"])
         elif event.name == "progress":
             self.progress = event.data
         elif event.name == "checkpoint":
@@ -147,13 +147,13 @@ class Story:
         return str(self.model["name"])
 
     def train(self) -> str:
-        """Train DQN on the map and watch it live."""
+        """Train on the map with everything left at its default, and watch it live."""
         body = {
             "type": "TRAINING",
-            "name": f"dqn-{self.tag}",
+            "name": f"ppo-{self.tag}",
             "model_id": self.model["id"],
             "map_id": self.model["map_id"],
-            "config": {"algorithm": "DQN", "scenario": SCENARIO},
+            "config": {"algorithm": "PPO", "scenario": SCENARIO},
             "seed": TRAINING_SEED,
             "retry_backoff_s": 1,
             "request_id": str(uuid.uuid4()),

@@ -131,7 +131,7 @@ def test_run_is_started_with_settings(install: Install, terminal: Terminal) -> N
     )
     body = install.sent("POST /runs")[0].body
     assert body["config"] == {
-        "algorithm": "DQN",
+        "algorithm": "PPO",
         "game": "doom",
         "scenario": "basic",
         "max_iterations": 7,

@@ -53,7 +53,7 @@ async def test_a_run_is_created_with_a_complete_config_and_a_chosen_seed(bench: 
     run = await bench.create({"algorithm": "DQN", "gamma": 0.9}, tags=["a", "b", "a"])
     again = await bench.get(run.id)
     assert again.config["gamma"] == 0.9
-    assert again.config["batch_size"] == training.parse({}).batch_size
+    assert again.config["batch_size"] == training.parse({"algorithm": "DQN"}).batch_size
     assert again.config["seed"] == run.seed
     assert 0 <= run.seed < 2**30
     assert (again.game, again.map_id) == ("doom", catalogue.map_id("doom", "basic"))

@@ -44,18 +44,22 @@ if TYPE_CHECKING:
     from tests.tokens import Tokens
 
 SHORT = {
+    "algorithm": "DQN",
     "scenario": "basic",
     "seed": 7,
     "games": 2,
+    "rollout_steps": 4,
+    "hidden": 32,
     "max_iterations": 60,
     "learning_starts": 64,
     "start_decay": 0,
-    "stop_decay": 100,
+    "stop_decay": 400,
     "metrics_interval": 15,
     "checkpoint_interval": 20,
     "eval_episodes": 1,
     "replay_capacity": 300,
 }
+WINDOW = 8  # Steps of an iteration.
 LONG = {**SHORT, "max_iterations": 1_000_000, "checkpoint_interval": 1_000_000}
 
 
@@ -201,11 +205,11 @@ async def test_a_run_reports_metrics_and_checkpoints_and_survives_a_kill_exactly
     assert [item.iteration for item in checkpoints] == [20, 40, 60]
     assert all(item.signature.action_count == 5 for item in checkpoints)
     assert sum(item.is_best for item in checkpoints) == 1
-    assert set(metrics["eval_return"]) == {40, 80, 120}
-    assert set(metrics["epsilon"]) == {30, 40, 60, 80, 90, 120}
-    assert (done.progress.current_iteration, done.progress.step) == (60, 120)
+    assert set(metrics["eval_return"]) == {20 * WINDOW, 40 * WINDOW, 60 * WINDOW}
+    assert set(metrics["epsilon"]) == {at * WINDOW for at in (15, 20, 30, 40, 45, 60)}
+    assert (done.progress.current_iteration, done.progress.step) == (60, 60 * WINDOW)
     assert done.latest_checkpoint.checkpoint_id == checkpoints[-1].id
-    assert done.latest_metrics["eval_return"] == metrics["eval_return"][120]
+    assert done.latest_metrics["eval_return"] == metrics["eval_return"][60 * WINDOW]
 
     # Each attempt commits one checkpoint and dies before it commits the next.
     assert [job.exit_code for job in jobs] == [137, 137, 0]
@@ -256,8 +260,15 @@ async def test_a_trainer_survives_a_restart_of_the_executor_and_yields_to_a_newe
         await platform.trains(run.id, beyond=before.progress.current_iteration + 50)
         (job,) = await platform.jobs(run.id)
         assert job.state == run_pb2.JOB_STATE_RUNNING
-        steps = sorted((await platform.history(run.id))["epsilon"])
-        assert steps == list(range(30, steps[-1] + 1, 30))
+        # Metrics come after the heartbeat that says how far the run is.
+        reached = (before.progress.current_iteration + 50) * WINDOW
+
+        async def delivered() -> list[int] | None:
+            steps = sorted((await platform.history(run.id)).get("epsilon", ()))
+            return steps if steps and steps[-1] > reached else None
+
+        steps = await eventually(delivered)
+        assert steps == list(range(15 * WINDOW, steps[-1] + 1, 15 * WINDOW))
 
         thief = platform.tokens.worker(
             run_id=run.id, job_id=job.id, epoch=0, user_id=platform.user_id

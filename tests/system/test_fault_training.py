@@ -42,7 +42,7 @@ def undisturbed(stack: Stack) -> dict[str, Any]:
     assert training.settled(client, run_id)["state"] == "COMPLETED"
     found = training.result(client, run_id)
     assert len(found["digests"]) == 6
-    assert {"loss", "return"} <= found["curves"].keys()
+    assert {"loss", "avg_reward"} <= found["curves"].keys()
     return found
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # When a line of the story holds these words, this service is killed.
 KILLS = [
-    ("✓ run dqn-", "executor"),
+    ("✓ run ppo-", "executor"),
     ("training", "gateway"),
     ("training", "registry"),
     ("5/8 Evaluate", "evaluator"),

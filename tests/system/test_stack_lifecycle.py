@@ -107,7 +107,8 @@ def check_nothing_is_missing(admin: httpx.Client, run_id: str) -> None:
         one["steps"] for one in training.history(admin, run_id) if one["name"] == "steps_per_s"
     ]
     apart = {later - earlier for earlier, later in itertools.pairwise(steps)}
-    assert max(apart) == training.SMALL["metrics_interval"] * training.SMALL["games"]
+    window = training.SMALL["games"] * training.SMALL["rollout_steps"]
+    assert max(apart) == training.SMALL["metrics_interval"] * window
 
 
 def test_two_installs_live_side_by_side(stack: Stack, new_stack: NewStack) -> None:

@@ -185,8 +185,8 @@ def test_the_curve_shows_the_latest_of_everything() -> None:
         "estimated_remaining_s": 61,
         "steps_per_s": 1234.5,
     }
-    curve.take(Event("1", "metrics", {"values": {"return": -200, "loss": "NaN"}}))
-    curve.take(Event("2", "metrics", {"values": {"return": 70.25, "loss": 0.5}}))
+    curve.take(Event("1", "metrics", {"values": {"avg_reward": -200, "loss": "NaN"}}))
+    curve.take(Event("2", "metrics", {"values": {"avg_reward": 70.25, "loss": 0.5}}))
     curve.take(Event("3", "progress", progress))
     curve.take(Event("4", "checkpoint", {}))
     assert curve.percent == 50

@@ -14,7 +14,8 @@ from referee.agents import TrainedAgent, builtin_agent
 from referee.playing import open_game, play_episode
 from trainer import checkpoint
 from trainer.algorithms import network_shape
-from trainer.config import OF_DOOM, Config, ConfigError, parse
+from trainer.coherence import OF_DOOM
+from trainer.config import Config, ConfigError, parse
 from trainer.games import game_setup
 from trainer.networks import QNetwork, build, describe
 

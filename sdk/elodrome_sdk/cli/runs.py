@@ -101,7 +101,7 @@ PROVENANCE = {
 @command(start_app, "run")
 def run(
     cli: Cli,
-    algorithm: Annotated[str, typer.Option(help="Algorithm that learns.")] = "DQN",
+    algorithm: Annotated[str, typer.Option(help="Algorithm that learns.")] = "PPO",
     game: Annotated[str, typer.Option(help="Game to learn.")] = "doom",
     scenario: Annotated[str, typer.Option(help="Scenario of the game; the game's first.")] = "",
     config: Annotated[

@@ -1,0 +1,76 @@
+"""An algorithm that shows how one is added: REINFORCE (Williams, 1992), one update a window."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from trainer import losses
+from trainer.algorithms import Recipe
+from trainer.learning import Learner
+from trainer.networks import ActorCritic, Seen, Shape
+from trainer.ppo import PPOBehaviour
+from trainer.returns import generalized_advantages
+
+if TYPE_CHECKING:
+    from trainer.config import Config
+    from trainer.ring import Ring
+
+
+@dataclass(frozen=True)
+class DrawingBehaviour:
+    """Draws actions in proportion to their probabilities, and notes nothing."""
+
+    shape: Shape
+
+    def network(self) -> ActorCritic:
+        return ActorCritic(self.shape)
+
+    def act(self, outputs: Any, generator: np.random.Generator, exploration: float) -> Any:
+        actions, _ = PPOBehaviour(self.shape).act(outputs, generator, exploration)
+        return actions, {}
+
+
+class Reinforce:
+    """Makes an action likelier by what came after it, up to the end of its window."""
+
+    def __init__(self, config: Config, shape: Shape, ring: Ring) -> None:
+        self._config, self._ring = config, ring
+        self._learner = Learner(config, lambda: ActorCritic(shape), shape)
+        self.network = self._learner.network
+        self.state, self.load = self._learner.state, self._learner.load
+        self.description = self._learner.description
+
+    def exploration(self, step: int) -> float:  # noqa: ARG002 - the policy is random enough
+        return 0.0
+
+    def learn(
+        self,
+        iteration: int,
+        generator: np.random.Generator,  # noqa: ARG002 - it draws nothing
+    ) -> dict[str, float]:
+        ring, tensor = self._ring, self._learner.tensor
+        slots = ring.slots(iteration * ring.shape.rollout_steps, ring.shape.rollout_steps)
+        rewards, ends = ring["rewards"][slots], ring["ends"][slots]
+        zeros = np.zeros_like(rewards)
+        _, returns, valid = generalized_advantages(
+            rewards, zeros, zeros[0], ends, gamma=self._config.gamma, lam=1.0
+        )
+        steps, games = np.divmod(np.arange(rewards.size), rewards.shape[1])
+        frames = ring.observations(iteration * ring.shape.rollout_steps + steps, games)
+        variables = tensor(ring["variables"][slots]).flatten(0, 1)
+        preferences, _, _ = self.network(
+            Seen(tensor(frames), variables), torch.zeros(len(frames), 0)
+        )
+        chosen = tensor(ring["actions"][slots].astype(np.int64)).flatten()
+        returns, valid = tensor(returns).flatten(), tensor(valid).flatten()
+        gains = losses.action_log_probs(preferences, chosen) * losses.standardized(returns, valid)
+        loss = -losses.masked_mean(gains, valid)
+        self._learner.step(loss)
+        return {"loss": loss.item()}
+
+
+RECIPE = Recipe(DrawingBehaviour, Reinforce, windows=lambda _: 3, columns={})
