@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from games.interface import Game
     from trainer.config import Config
     from trainer.reporter import Reporter
 
@@ -39,12 +40,18 @@ def together(count: int, do: Callable[[Peers], Any]) -> list[Any]:
         return list(threads.map(be, range(count)))
 
 
-def train_together(config: Config, reporter: Reporter, *, load: Path | None = None) -> None:
+def train_together(
+    config: Config,
+    reporter: Reporter,
+    start: Callable[[str], Game] = LampGame,
+    *,
+    load: Path | None = None,
+) -> None:
     """Train on a toy game with the learners of the config, from the checkpoint `load` on if any."""
 
     def learn(peers: Peers) -> None:
         with BUILDING:
-            made = parts(config, LampGame, peers=peers)
+            made = parts(config, start, peers=peers)
             players = made.alone()
         with players:
             if peers.rank:

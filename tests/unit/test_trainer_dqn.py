@@ -93,6 +93,27 @@ def test_the_target_keeps_still_between_its_copies() -> None:
     assert not are_equal(copied, weights(dqn.network))
 
 
+def test_one_network_chooses_what_the_other_judges() -> None:
+    dqn = a_dqn(replace(CONFIG, reward_scale=0.5, steps_per_update=32))
+    with torch.no_grad():
+        for parameter in dqn.target.parameters():
+            parameter.mul_(1.5)
+    dqn.replay.grow(16)
+    batch = dqn.replay.transitions(
+        *dqn.replay.draw(16, n_step=2, generator=np.random.default_rng(1)), n_step=2, gamma=0.99
+    )
+    with torch.no_grad():
+        after = dqn._seen(batch.next_steps, batch.games)
+        best = dqn._values(dqn.network, after).argmax(dim=1).tolist()
+        judged = dqn._values(dqn.target, after).numpy()[np.arange(16), best]
+        now = dqn._values(dqn.network, dqn._seen(batch.steps, batch.games)).numpy()
+    errors = 0.5 * batch.returns + batch.discounts * judged - now[np.arange(16), batch.actions]
+    huber = np.where(abs(errors) < 1, errors**2 / 2, abs(errors) - 0.5)
+
+    report = dqn.learn(1, np.random.default_rng(1))
+    assert report["loss"] == pytest.approx(huber.mean(), rel=1e-4)
+
+
 def test_updates_lower_the_loss_on_what_the_replay_holds() -> None:
     dqn = a_dqn(replace(CONFIG, gamma=0.0, learning_rate=1e-2))
     dqn._ring["rewards"][:] = dqn._ring["actions"]

@@ -26,6 +26,8 @@ from trainer.seeds import learning_generator
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from games.interface import Frame, Outcome
+
 
 def test_a_lone_learner_waits_for_nobody() -> None:
     assert ALONE.share("all") == "all"
@@ -231,17 +233,32 @@ def test_a_resumed_training_of_two_learners_ends_like_an_undisturbed_one(
     assert resumed.digests == {8: whole.digests[8], 12: whole.digests[12]}
 
 
+class MapGame(LampGame):
+    """Brings more on the one map than on the other."""
+
+    def __init__(self, scenario: str) -> None:
+        super().__init__()
+        self._worth = 3.0 if scenario == "simpler_basic" else 1.0
+
+    def make_action(self, action: int, frame: Frame) -> Outcome:
+        outcome = super().make_action(action, frame)
+        self.total_reward += (self._worth - 1) * outcome.reward
+        return outcome
+
+
 def test_two_learners_do_what_one_does_with_the_actors_of_both(tmp_path: Path) -> None:
     """Where an update takes all of a window, so that nobody draws what goes into it."""
-    settings = {"actors": 2, "epochs": 1, "batch_size": 32, "max_iterations": 3}
+    maps = ["basic", "simpler_basic"]
+    settings = {"actors": 2, "epochs": 1, "batch_size": 32, "max_iterations": 3, "maps": maps}
     reporters = [OfflineReporter(tmp_path / name) for name in ("alone", "both")]
     for reporter in reporters:
         reporter.path_of(3).parent.mkdir()
     alone, both = reporters
-    train_alone(a_config(**settings), alone, LampGame)
-    train_together(a_config(**settings, learners=2), both)
+    train_alone(a_config(**settings), alone, MapGame)
+    train_together(a_config(**settings, learners=2), both, MapGame)
 
-    for name in ("avg_reward", "episode_length", "episodes", "loss_v", "eval_return"):
+    judged = ("eval_return", *(f"eval_return/{name}" for name in maps))
+    for name in ("avg_reward", "episode_length", "episodes", "loss_v", *judged):
         expected = pytest.approx(list(alone.points[name].values()), rel=1e-4)
         assert list(both.points[name].values()) == expected, name
     weights = [checkpoint.read_group(one.path_of(3), "network") for one in reporters]
@@ -259,6 +276,10 @@ def test_two_learners_do_what_one_does_with_the_actors_of_both(tmp_path: Path) -
         ({"learners": 4, "games": 16, "actors": 2}, "actors"),
         ({"learners": 2, "batch_size": 33}, "batch_size"),
         ({"learners": 65}, "learners"),
+        (
+            {"learners": 2, "games": 2, "actors": 2, "maps": ["basic", "simpler_basic"]},
+            "maps",
+        ),
     ],
 )
 def test_what_cannot_be_shared_out_evenly_is_refused(settings: dict[str, int], field: str) -> None:

@@ -10,7 +10,7 @@ import torch
 from tests.toy import CountingGame, LampGame, a_config, parts
 from trainer import losses
 from trainer.networks import Seen
-from trainer.ring import CUT
+from trainer.ring import CUT, GOES_ON
 
 if TYPE_CHECKING:
     from trainer.config import Config
@@ -81,12 +81,21 @@ def test_minibatches_of_a_recurrent_network_are_whole_games_from_their_states() 
         assert torch.equal(batch.fresh, window.fresh[:, games])
 
 
-def test_the_state_after_a_window_is_worth_what_the_network_now_thinks() -> None:
-    algorithm = played(small(network_type="lstm"))
+@pytest.mark.parametrize("network_type", NETWORKS)
+def test_the_state_after_a_window_is_worth_what_the_network_now_thinks(network_type: str) -> None:
+    config = small(network_type=network_type, games=16)
+    algorithm = played(config)
+    ring, network = algorithm._ring, algorithm.network
     with torch.no_grad():
-        algorithm.network.value.weight.zero_()
-        algorithm.network.value.bias.fill_(3.5)
-    assert algorithm._bootstrap(1).tolist() == [3.5] * 4
+        network.value.weight.mul_(3)
+        frames = ring.observations(np.full(16, 8), np.arange(16))
+        seen = Seen(torch.from_numpy(frames), torch.zeros(16, 0))
+        _, worth, _ = network(seen, torch.from_numpy(ring["states"][1]))
+    going = ring["ends"][7] == GOES_ON
+    assert going.sum() > 5
+    expected = ring["rewards"][7] + config.gamma * worth.numpy()
+    found = algorithm._window(0).returns[-1].numpy()
+    np.testing.assert_allclose(found[going], expected[going], rtol=1e-4)
 
 
 def test_rewards_are_scaled_before_they_are_learned_from() -> None:

@@ -5,7 +5,13 @@ from itertools import product
 import numpy as np
 
 from trainer.config import SEED_LIMIT
-from trainer.seeds import EVALUATION_SEEDS, acting_generator, evaluation_seed, training_seed
+from trainer.seeds import (
+    EVALUATION_SEEDS,
+    acting_generator,
+    evaluation_seed,
+    learning_generator,
+    training_seed,
+)
 
 
 def test_seeds_of_training_and_judging_and_of_suites_are_disjoint() -> None:
@@ -35,3 +41,12 @@ def test_every_actor_and_window_draws_otherwise() -> None:
     assert len(set(draws)) == len(keys)
     again = acting_generator(1, 2, 3).integers(0, 2**31, 4)
     assert np.array_equal(again, draws[keys.index((1, 2, 3))])
+
+
+def test_every_learner_draws_otherwise_and_the_first_as_a_lone_one() -> None:
+    draws = {
+        tuple(learning_generator(*key).integers(0, 2**31, 4)) for key in product(range(4), repeat=2)
+    }
+    assert len(draws) == 16
+    alone = np.random.default_rng(3).integers(0, 2**31, 4)
+    assert np.array_equal(learning_generator(3, 0).integers(0, 2**31, 4), alone)
