@@ -104,9 +104,10 @@ def test_one_network_chooses_what_the_other_judges() -> None:
     )
     with torch.no_grad():
         after = dqn._seen(batch.next_steps, batch.games)
-        best = dqn._values(dqn.network, after).argmax(dim=1).tolist()
-        judged = dqn._values(dqn.target, after).numpy()[np.arange(16), best]
-        now = dqn._values(dqn.network, dqn._seen(batch.steps, batch.games)).numpy()
+        stateless = torch.zeros(16, 0)
+        best = dqn.network(after, stateless)[0].argmax(dim=1).tolist()
+        judged = dqn.target(after, stateless)[0].numpy()[np.arange(16), best]
+        now = dqn.network(dqn._seen(batch.steps, batch.games), stateless)[0].numpy()
     errors = 0.5 * batch.returns + batch.discounts * judged - now[np.arange(16), batch.actions]
     huber = np.where(abs(errors) < 1, errors**2 / 2, abs(errors) - 0.5)
 

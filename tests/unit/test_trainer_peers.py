@@ -220,11 +220,19 @@ def test_two_learners_learn_together_what_brings_a_reward(algorithm: str, tmp_pa
     assert score > 0.95 * LampGame.DECISIONS
 
 
-@pytest.mark.parametrize("algorithm", ["PPO", "DQN"])
+@pytest.mark.parametrize(
+    ("algorithm", "options"),
+    [
+        ("PPO", {}),
+        ("DQN", {}),
+        ("DQN", {"prioritised": True}),
+        ("DRQN", {"burn_in": 2, "recurrent_updates": 3}),
+    ],
+)
 def test_a_resumed_training_of_two_learners_ends_like_an_undisturbed_one(
-    algorithm: str, tmp_path: Path
+    algorithm: str, options: dict[str, Any], tmp_path: Path
 ) -> None:
-    config = a_config(algorithm, **TWO)
+    config = a_config(algorithm, **TWO, **options)
     whole = OfflineReporter(tmp_path)
     train_together(config, whole)
     resumed = OfflineReporter(tmp_path)
