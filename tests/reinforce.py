@@ -17,6 +17,7 @@ from trainer.returns import generalized_advantages
 
 if TYPE_CHECKING:
     from trainer.config import Config
+    from trainer.peers import Peers
     from trainer.ring import Ring
 
 
@@ -37,9 +38,9 @@ class DrawingBehaviour:
 class Reinforce:
     """Makes an action likelier by what came after it, up to the end of its window."""
 
-    def __init__(self, config: Config, shape: Shape, ring: Ring) -> None:
+    def __init__(self, config: Config, shape: Shape, ring: Ring, peers: Peers) -> None:
         self._config, self._ring = config, ring
-        self._learner = Learner(config, lambda: ActorCritic(shape), shape)
+        self._learner = Learner(config, lambda: ActorCritic(shape), shape, peers)
         self.network = self._learner.network
         self.state, self.load = self._learner.state, self._learner.load
         self.description = self._learner.description

@@ -72,14 +72,17 @@ class Lease:
         return self.request()
 
     def progress(self, *, iteration: int, max_iterations: int, step: int, phase: str) -> None:
-        """Note the progress that the next heartbeat reports; the first step is told now."""
+        """Note the progress that the next heartbeat reports.
+
+        The first step and every phase that begins are told now.
+        """
         with self._lock:
-            is_first = self._report.step == 0 < step
+            is_news = self._report.step == 0 < step or self._report.phase != phase
             self._report.current_iteration = iteration
             self._report.max_iterations = max_iterations
             self._report.step = step
             self._report.phase = phase
-        if is_first:
+        if is_news:
             self._due.set()
 
     def committed(self, checkpoint: run_pb2.CheckpointRef) -> None:

@@ -100,7 +100,11 @@ class Saboteur(OfflineReporter):
 
 def started() -> list[psutil.Process]:
     """Actors and learners that this process has started, by its fork server."""
-    return [one for child in psutil.Process().children() for one in child.children()]
+    # Whatever else this process has started, for other tests, is not looked at.
+    servers = (
+        one for one in psutil.Process().children() if "forkserver" in " ".join(one.cmdline())
+    )
+    return [one for server in servers for one in server.children()]
 
 
 def the_other_learner() -> psutil.Process:
