@@ -14,13 +14,13 @@ SMALL = {
     "scenario": "basic",
     "games": 2,
     "rollout_steps": 4,
-    "max_iterations": 120,
+    "max_iterations": 480,
     "learning_starts": 200,
     "replay_capacity": 1000,
     "stop_decay": 1200,
     "target_interval": 100,
-    "metrics_interval": 5,
-    "checkpoint_interval": 20,
+    "metrics_interval": 20,
+    "checkpoint_interval": 80,
     "eval_episodes": 1,
 }
 SETTLED = {"COMPLETED", "FAILED", "CANCELLED", "STOPPED"}
