@@ -15,6 +15,7 @@ from trainer.dqn import DQN
 from trainer.offline import OfflineReporter
 from trainer.ppo import PPO
 from trainer.reporter import Request
+from trainer.ring import CUT, ENDED, GOES_ON
 from trainer.training import Meter, Training
 
 if TYPE_CHECKING:
@@ -254,6 +255,15 @@ def test_a_checkpoint_without_a_replay_resumes_by_filling_it_anew(tmp_path: Path
     sizes = reporter.points["replay_size"]
     assert [sizes[step] for step in sorted(sizes)][:3] == [32, 64, 96]
     assert min(reporter.points["loss"]) == 6 * config.steps_per_iteration
+
+
+def test_episodes_that_a_checkpoint_leaves_are_cut_in_the_replay(tmp_path: Path) -> None:
+    config = CONFIGS["DQN"]
+    whole = trained(config, tmp_path)
+    ends = checkpoint.read_group(whole.path_of(8), "replay")["ends"]
+    assert (ends[4 * config.rollout_steps - 1] != GOES_ON).all()
+    assert (ends[4 * config.rollout_steps - 2] == GOES_ON).any()
+    assert set(ends.ravel()) == {GOES_ON, ENDED, CUT}
 
 
 def test_a_checkpoint_of_another_config_is_refused(tmp_path: Path) -> None:
