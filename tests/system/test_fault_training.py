@@ -53,7 +53,8 @@ def undisturbed(stack: Stack) -> dict[str, Any]:
         # The fourth of six: the next attempt meets the point three times at most.
         "mid-checkpoint-write:kill@4",
         "after-upload-before-commit:kill@4",
-        "after-metrics-before-ack:kill@9",
+        # Every checkpoint sends what was logged before it, however fast the run is.
+        "after-metrics-before-ack:kill@5",
     ],
 )
 def test_killed_worker_resumes_to_the_same_result(
