@@ -10,22 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 from games.interface import GameDiedError, ObservationSpace, Outcome
 from trainer.actor import Actor, Post
-from trainer.algorithms import RECIPES, network_shape
+from trainer.algorithms import RECIPES, network_shape, new_ring
 from trainer.config import Config, parse
 from trainer.games import GameSetup
 from trainer.peers import ALONE, Peers
-from trainer.players import Casting, Players
-from trainer.ring import Ring, RingShape
+from trainer.players import STARTED, Casting, Players, obey
 from trainer.training import Training
-from trainer.weights import Weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from games.interface import Frame, Game
-    from trainer.networks import Network, Shape
+    from trainer.networks import Shape
     from trainer.reporter import Reporter, Request
+    from trainer.ring import Ring
     from trainer.training import Algorithm
 
 SIDE = 12
@@ -156,59 +155,24 @@ BRIEF = functools.partial(LampGame, is_brief=True)
 class OneProcess(Players):
     """The actors of a training in this process: each does at once what it is told to."""
 
-    def __init__(self, casting: Casting, ring: Ring, network: Network) -> None:
-        self.ring = ring
-        self.crashes = 0
-        self._maps = casting.maps
-        self._games_before = casting.games_before
-        self._weights = Weights(network)
-        count = ring.shape.games // casting.actors
-        self._shares = [range(n * count, (n + 1) * count) for n in range(casting.actors)]
-        self._actors = [
-            _Local(
-                Actor(
-                    Post(
-                        number=casting.actors_before + number,
-                        first=share.start,
-                        count=count,
-                        seed=casting.seed,
-                        make_game=casting.make_game,
-                        maps=casting.maps,
-                        variables=casting.variables,
-                        behaviour=casting.behaviour,
-                        ring=ring,
-                        weights=self._weights,
-                        games_before=casting.games_before,
-                    )
-                )
-            )
-            for number, share in enumerate(self._shares)
-        ]
+    @staticmethod
+    def _hire(post: Post, _core: int) -> _Local:
+        return _Local(Actor(post))
 
 
 class _Local:
     def __init__(self, actor: Actor) -> None:
-        self.actor = actor
-        self._answer: dict[str, Any] = {}
+        self._actor = actor
+        self._answer: dict[str, Any] = STARTED
 
     def tell(self, message: dict[str, Any]) -> None:
-        actor, said = self.actor, json.loads(json.dumps(message))
-        answer: dict[str, Any] = {}
-        if said["do"] == "choose":
-            actor.choose(tuple(said["maps"]))
-        elif said["do"] == "restart":
-            actor.restart(said["iteration"])
-        elif said["do"] == "play":
-            answer["episodes"] = actor.play(said["iteration"], said["exploration"])
-        else:
-            answer["games"] = actor.evaluate(said["seeds"])
-        self._answer = {**answer, "crashes": actor.crashes}
+        self._answer = obey(self._actor, json.loads(json.dumps(message)))
 
     def answer(self, _timeout_s: float | None) -> dict[str, Any]:
         return self._answer
 
     def close(self) -> None:
-        self.actor.close()
+        self._actor.close()
 
 
 def a_config(algorithm: str = "PPO", **settings: object) -> Config:
@@ -286,18 +250,7 @@ def parts(
     recipe, game = RECIPES[config.algorithm], setup(start)
     shape = network_shape(config, game)
     games, actors = config.games // peers.size, config.actors // peers.size
-    ring = Ring(
-        RingShape(
-            space=game.space,
-            games=games,
-            rollout_steps=config.rollout_steps,
-            windows=recipe.windows(config),
-            variables=shape.variables,
-            features=shape.features,
-            state_size=2 * shape.hidden if shape.recurrent else 0,
-            columns=recipe.columns,
-        )
-    )
+    ring = new_ring(config, game, shape, peers)
     casting = Casting(
         actors=actors,
         seed=config.seed,

@@ -273,6 +273,7 @@ class _Evaluation:
         self._lengths = [0] * count
         self._state = torch.zeros(count, actor.state_size)
         self._played: list[list[Episode]] = [[] for _ in range(count)]
+        self._died = [False] * count
 
     def run(self) -> list[list[Episode]]:
         # A game without a seed of its own shows nothing and is never played.
@@ -297,14 +298,19 @@ class _Evaluation:
         try:
             outcome = game.make_action(action, self._stacks[index].newest)
         except GameDiedError:
-            # Greedy play repeats itself, so nothing is lost by playing the episode anew.
+            # Greedy play repeats itself, so nothing is lost by playing the episode anew. But where
+            # it is the episode that kills the game, it would do so for ever.
+            if self._died[index]:
+                raise
             self._begin(index)
+            self._died[index] = True
             return
         self._lengths[index] += 1
         if not outcome.ended:
             self._stacks[index].push()
             return
         self._played[index].append(_episode(game, self._lengths[index]))
+        self._died[index] = False
         if self._is_playing(index):
             self._begin(index)
 

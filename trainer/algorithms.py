@@ -82,18 +82,7 @@ def _assembled(
     game = game or game_setup(config)
     shape = network_shape(config, game)
     games, actors = config.games // peers.size, config.actors // peers.size
-    ring = Ring(
-        RingShape(
-            space=game.space,
-            games=games,
-            rollout_steps=config.rollout_steps,
-            windows=recipe.windows(config),
-            variables=shape.variables,
-            features=shape.features,
-            state_size=2 * shape.hidden if shape.recurrent else 0,
-            columns=recipe.columns,
-        )
-    )
+    ring = new_ring(config, game, shape, peers)
     algorithm = recipe.learner(config, shape, ring, peers)
     behaviour = recipe.behaviour(config, shape)
     pool = Pool(algorithm.network, config.opponent_pool) if config.self_play else None
@@ -127,6 +116,23 @@ def _self_play(
         seed=config.seed,
     )
     return functools.partial(self_play.start, game.start_match, opposition)
+
+
+def new_ring(config: Config, game: GameSetup, shape: Shape, peers: Peers) -> Ring:
+    """Reserve the memory for the games of one learner."""
+    recipe = RECIPES[config.algorithm]
+    return Ring(
+        RingShape(
+            space=game.space,
+            games=config.games // peers.size,
+            rollout_steps=config.rollout_steps,
+            windows=recipe.windows(config),
+            variables=shape.variables,
+            features=shape.features,
+            state_size=2 * shape.hidden if shape.recurrent else 0,
+            columns=recipe.columns,
+        )
+    )
 
 
 def network_shape(config: Config, game: GameSetup) -> Shape:

@@ -12,7 +12,7 @@ import os
 import signal
 from dataclasses import dataclass, field
 from itertools import pairwise, zip_longest
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from games.doom.engine import pin_thread
 from trainer.actor import Actor, Post
@@ -65,7 +65,6 @@ class Players:
 
         `network` says which weights the actors play with, once they are published.
         """
-        prepare()
         self.ring = ring
         self._weights = Weights(network)
         self._maps = casting.maps
@@ -75,7 +74,7 @@ class Players:
         ]
         self._shares = [range(*pair) for pair in pairwise(bounds)]
         self._actors = [
-            _Remote(
+            self._hire(
                 Post(
                     number=casting.actors_before + number,
                     first=share.start,
@@ -95,6 +94,11 @@ class Players:
         ]
         self.crashes = 0
         self._answers(_START_TIMEOUT_S)
+
+    @staticmethod
+    def _hire(post: Post, core: int) -> Hired:
+        """Start an actor, which answers once its games stand ready."""
+        return _Remote(post, core)
 
     def publish(self, network: Network) -> None:
         """Let the next window be played with the weights of `network`."""
@@ -171,10 +175,27 @@ class Players:
         return answers
 
 
+class Hired(Protocol):
+    """One actor, who does what he is told and then answers; after the start, too."""
+
+    def tell(self, message: dict[str, Any]) -> None:
+        """Say what to do next."""
+        ...
+
+    def answer(self, timeout_s: float | None) -> dict[str, Any]:
+        """Wait for the answer to what was told last."""
+        ...
+
+    def close(self) -> None:
+        """End the actor and its games."""
+        ...
+
+
 class _Remote:
     """One actor's process, and the way to it."""
 
     def __init__(self, post: Post, core: int) -> None:
+        prepare()
         self._number = post.number
         self._connection, theirs = CONTEXT.Pipe()
         self._process: BaseProcess = CONTEXT.Process(
@@ -230,17 +251,25 @@ def _live(post: Post, connection: Connection, core: int) -> None:
 
 
 def _serve(actor: Actor, connection: Connection) -> None:
-    connection.send_bytes(json.dumps({"crashes": 0}).encode())
+    connection.send_bytes(json.dumps(STARTED).encode())
     while True:
-        message = json.loads(connection.recv_bytes())
-        answer: dict[str, Any] = {}
-        if message["do"] == "choose":
-            actor.choose(tuple(message["maps"]))
-        elif message["do"] == "restart":
-            actor.restart(message["iteration"])
-        elif message["do"] == "play":
-            answer["episodes"] = actor.play(message["iteration"], message["exploration"])
-        else:
-            answer["games"] = actor.evaluate(message["seeds"])
-        answer["crashes"] = actor.crashes
+        answer = obey(actor, json.loads(connection.recv_bytes()))
         connection.send_bytes(json.dumps(answer).encode())
+
+
+STARTED = {"crashes": 0}
+"""What an actor answers once its games stand ready."""
+
+
+def obey(actor: Actor, message: dict[str, Any]) -> dict[str, Any]:
+    """Let an actor do what a message of `Players` says; answers what is to be answered."""
+    answer: dict[str, Any] = {}
+    if message["do"] == "choose":
+        actor.choose(tuple(message["maps"]))
+    elif message["do"] == "restart":
+        actor.restart(message["iteration"])
+    elif message["do"] == "play":
+        answer["episodes"] = actor.play(message["iteration"], message["exploration"])
+    else:
+        answer["games"] = actor.evaluate(message["seeds"])
+    return {**answer, "crashes": actor.crashes}

@@ -16,8 +16,6 @@ from __future__ import annotations
 
 import logging
 import tempfile
-import time
-from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -27,6 +25,7 @@ from trainer import checkpoint, shares
 from trainer import config as run_config
 from trainer.checkpoint import Manifest
 from trainer.maps import MapPlan
+from trainer.meter import Meter, mean_facts
 from trainer.peers import ALONE
 from trainer.reporter import Reporter, Request
 from trainer.seeds import evaluation_seed, learning_generator
@@ -340,55 +339,3 @@ class Training:
             steps=self.steps,
             stage=self._maps.stage,
         )
-
-
-def mean_facts(episodes: Sequence[Episode]) -> dict[str, float]:
-    """Average by name what games told of episodes."""
-    told: dict[str, list[float]] = defaultdict(list)
-    for episode in episodes:
-        for name, value in episode.get("facts", {}).items():
-            told[name].append(value)
-    return {name: float(np.mean(values)) for name, values in told.items()}
-
-
-class Meter:
-    """Means of what happened since metrics were logged last."""
-
-    def __init__(self) -> None:
-        """Begin with nothing."""
-        self.clear()
-
-    def add_window(self, steps: int, episodes: Sequence[Episode]) -> None:
-        """Count a window of `steps` and the episodes that ended in it."""
-        self._steps += steps
-        self._episodes += len(episodes)
-        for episode in episodes:
-            self._numbers["avg_reward"].append(episode["score"])
-            self._numbers["episode_length"].append(episode["length"])
-            for name, value in episode.get("facts", {}).items():
-                self._numbers[name].append(value)
-
-    def add(self, values: Mapping[str, float]) -> None:
-        """Count what was learned from one window."""
-        for name, value in values.items():
-            self._numbers[name].append(value)
-
-    def take(self, peers: Peers = ALONE) -> dict[str, float]:
-        """Answer the means over all learners by name, without what did not happen; begin anew."""
-        everyone = peers.gathered((self._episodes, dict(self._numbers)))
-        joined: dict[str, list[float]] = defaultdict(list)
-        for _, numbers in everyone:
-            for name, values in numbers.items():
-                joined[name] += values
-        answer = {name: float(np.mean(values)) for name, values in joined.items()}
-        answer["episodes"] = float(sum(episodes for episodes, _ in everyone))
-        answer["steps_per_s"] = self._steps / max(time.monotonic() - self._since, 1e-9)
-        self.clear()
-        return answer
-
-    def clear(self) -> None:
-        """Forget everything."""
-        self._since = time.monotonic()
-        self._steps = 0
-        self._episodes = 0
-        self._numbers: dict[str, list[float]] = defaultdict(list)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from games.interface import GameDiedError
 from tests.toy import SPACE, CountingGame, MortalGame
 from trainer import ppo
 from trainer.actor import Actor, Post
@@ -219,6 +220,15 @@ def test_a_game_that_dies_is_replaced_and_its_step_marked_cut() -> None:
     # Nobody else notices.
     for name, column in columns.items():
         assert np.array_equal(column[:, [0, 2, 3]], undisturbed[name][:, [0, 2, 3]]), name
+
+
+def test_an_episode_that_kills_every_game_ends_the_evaluation() -> None:
+    """Playing it again and again would never come to an end."""
+    actor = an_actor(make_game=lambda _scenario: MortalGame(2))
+    seed = next(seed for seed in range(100) if CountingGame.length(seed) > 2)
+    with pytest.raises(GameDiedError):
+        actor.evaluate([[seed], [], [], []])
+    assert actor.crashes == 1
 
 
 def test_an_episode_that_a_death_ended_is_no_episode() -> None:

@@ -12,11 +12,12 @@ from trainer import checkpoint
 from trainer.algorithms import RECIPES
 from trainer.config import ALGORITHMS
 from trainer.dqn import DQN
+from trainer.meter import Meter
 from trainer.offline import OfflineReporter
 from trainer.ppo import PPO
 from trainer.reporter import Request
 from trainer.ring import CUT, ENDED, GOES_ON
-from trainer.training import Meter, Training
+from trainer.training import Training
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
