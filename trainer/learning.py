@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import os
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -16,7 +18,7 @@ from trainer.peers import ALONE
 from trainer.schedules import linear
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -56,9 +58,32 @@ class Learner(Generic[Learned]):
         self._optimizer = torch.optim.Adam(
             self._parameters, lr=config.learning_rate, eps=1e-5, fused=True
         )
+        self._is_crowded = (
+            self.device.type == "cpu"
+            and config.learners == 1
+            and config.actors >= len(os.sched_getaffinity(0))
+        )
+        self._turns: Iterator[int] = iter(())
 
-    def begin(self, iteration: int) -> None:
-        """Set what changes from iteration to iteration: the learning rate."""
+    @contextlib.contextmanager
+    def iteration(self, iteration: int) -> Iterator[None]:
+        """Take the steps of an iteration, which decides the learning rate.
+
+        Where every core has an actor they are taken on all cores in turn: a window ends with its
+        slowest actor, and the scheduler would leave the learner beside one of them.
+        """
+        self._set_rate(iteration)
+        if not self._is_crowded:
+            yield
+            return
+        cores = os.sched_getaffinity(0)
+        self._turns = itertools.cycle(sorted(cores))
+        try:
+            yield
+        finally:
+            os.sched_setaffinity(0, cores)
+
+    def _set_rate(self, iteration: int) -> None:
         config = self._config
         rate = linear(
             iteration,
@@ -88,6 +113,8 @@ class Learner(Generic[Learned]):
 
         `loss` is a mean over `samples`, by which it counts beside the losses of other learners.
         """
+        for core in itertools.islice(self._turns, 1):
+            os.sched_setaffinity(0, {core})
         self._optimizer.zero_grad()
         loss.backward()
         gradients = [one.grad for one in self._parameters if one.grad is not None]

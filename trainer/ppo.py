@@ -103,13 +103,13 @@ class PPO:
 
     def learn(self, iteration: int, generator: np.random.Generator) -> dict[str, float]:
         """Learn from the window of `iteration`."""
-        self._learner.begin(iteration)
-        window = self._window(iteration)
-        reports = [
-            self._update(batch)
-            for _ in range(self._config.epochs)
-            for batch in self._minibatches(window, generator)
-        ]
+        with self._learner.iteration(iteration):
+            window = self._window(iteration)
+            reports = [
+                self._update(batch)
+                for _ in range(self._config.epochs)
+                for batch in self._minibatches(window, generator)
+            ]
         return means(reports)
 
     def _window(self, iteration: int) -> Batch:

@@ -108,14 +108,14 @@ class QLearning(ABC, Generic[Batch]):
     def learn(self, iteration: int, generator: np.random.Generator) -> dict[str, float]:
         """Take the window of `iteration` into the replay, and update as often as it is worth."""
         config = self._config
-        self._learner.begin(iteration)
         self.replay.grow((iteration + 1) * config.rollout_steps)
         before, step = (config.steps_per_iteration * count for count in (iteration, iteration + 1))
-        reports = []
+        due = 0
         held = len(self.replay) * self._learner.peers.size
         if held >= config.learning_starts:
             due = step // config.steps_per_update - before // config.steps_per_update
-            batches = self._batches(due, iteration, generator)
+        with self._learner.iteration(iteration):
+            batches = self._batches(due, iteration, generator) if due else ()
             reports = [self._update(batch) for batch in batches]
         return {
             **means(reports),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -81,9 +82,29 @@ def test_the_learning_rate_falls_in_a_straight_line() -> None:
     learner = a_learner(config)
     rates = []
     for iteration in (0, 5, 10):
-        learner.begin(iteration)
-        rates.append(learner._optimizer.param_groups[0]["lr"])
+        with learner.iteration(iteration):
+            rates.append(learner._optimizer.param_groups[0]["lr"])
     assert rates == pytest.approx([0.1, 0.06, 0.02])
+
+
+def test_the_learner_takes_turns_on_all_cores_that_have_an_actor_and_stays_on_none() -> None:
+    cores = os.sched_getaffinity(0)
+    learner = a_learner(a_config(actors=len(cores), games=2 * len(cores)))
+    used = set()
+    with learner.iteration(0):
+        for step in range(len(cores)):
+            learner.step(loss(learner, step))
+            used |= os.sched_getaffinity(0)
+            assert len(os.sched_getaffinity(0)) == 1
+    assert used == cores == os.sched_getaffinity(0)
+
+
+def test_one_of_several_learners_is_left_to_the_scheduler() -> None:
+    cores = os.sched_getaffinity(0)
+    learner = a_learner(a_config(actors=2, learners=2, games=2))
+    with learner.iteration(0):
+        learner.step(loss(learner, 0))
+        assert os.sched_getaffinity(0) == cores
 
 
 def test_gradients_are_clipped_to_the_longest_allowed() -> None:

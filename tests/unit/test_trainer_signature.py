@@ -49,7 +49,7 @@ def test_a_signature_that_differs_is_refused_with_both_values(
 
 def test_training_refuses_to_go_on_from_a_checkpoint_of_another_shape(tmp_path: Path) -> None:
     """Four channels into a config of three: both shapes are in the message."""
-    config = parse({"history": 3, "frame_skip": 2})
+    config = parse({"history": 3, "color": "gray", "frame_skip": 2})
     game = game_setup(config)
     shape = network_shape(config, game)
     algorithm = SimpleNamespace(description=lambda: describe(QNetwork(shape), shape))
