@@ -41,7 +41,7 @@ class Reinforce:
     def __init__(self, config: Config, shape: Shape, ring: Ring, peers: Peers) -> None:
         self._config, self._ring = config, ring
         self._learner = Learner(config, lambda: ActorCritic(shape), shape, peers)
-        self.network = self._learner.network
+        self.network, self.player = self._learner.network, self._learner.player
         self.state, self.load = self._learner.state, self._learner.load
         self.description = self._learner.description
 

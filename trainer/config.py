@@ -158,7 +158,9 @@ class Config:
     reward_weights: dict[str, float] = field(
         default_factory=dict,
         metadata=metadata(
-            Weights(REWARD_KINDS, 1e6), "Points added to the game's own reward per event of a kind."
+            Weights(REWARD_KINDS, 1e6),
+            "Points added to the reward, not to the score, per event of a kind; without any, those "
+            "that the scenario is known to be learned well with.",
         ),
     )
 
@@ -217,7 +219,14 @@ class Config:
     max_gradient_norm: float = _setting(
         Number(0, 1e6, open_minimum=True), 0.5, "Longest gradient of an update.", DQN=10.0
     )
-    gamma: float = _setting(Number(0, 1), 0.99, "Discount per step.")
+    averaging: float = _setting(
+        Number(0, 0.9999),
+        0.99,
+        "Share that the running average of the weights keeps at an update; the average is judged "
+        "and saved to play. 0 takes the latest weights.",
+        DQN=0.0,
+    )
+    gamma: float = _setting(Number(0, 1), 0.98, "Discount per step.", DQN=0.99)
     reward_scale: float = _setting(
         Number(0, 1e6), 0.0, "Factor on every reward the learner sees; 0 takes the scenario's own."
     )
@@ -233,7 +242,7 @@ class Config:
         of=("PPO",),
     )
     entropy_weight: float = _setting(
-        Number(0, 10), 0.01, "Reward for a policy that stays undecided.", of=("PPO",)
+        Number(0, 10), 0.005, "Reward for a policy that stays undecided.", of=("PPO",)
     )
     value_weight: float = _setting(
         Number(0, 10), 0.5, "Weight of the loss of values beside that of the policy.", of=("PPO",)

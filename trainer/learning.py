@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import itertools
 import os
 from collections import defaultdict
@@ -36,7 +37,9 @@ class Learner(Generic[Learned]):
     """One network and the optimizer that moves it, on the device that the config names.
 
     Each of several learners has its own copy. They begin alike and move by the same gradients, so
-    they stay alike to the bit. `batch_size` is what each of them brings to an update.
+    they stay alike to the bit. `batch_size` is what each of them brings to an update. `player` is
+    the network that is judged and saved to play: a running average of the weights (Polyak &
+    Juditsky 1992) if the config asks for one, which an update moves less than the latest weights.
     """
 
     def __init__(
@@ -54,6 +57,8 @@ class Learner(Generic[Learned]):
         self._config = config
         self.device = _device(config.gpu_id, peers)
         self.network = build(network, seed=config.seed).to(self.device)
+        self.player = copy.deepcopy(self.network) if config.averaging else self.network
+        self._updates = 0
         self._parameters = list(self.network.parameters())
         self._optimizer = torch.optim.Adam(
             self._parameters, lr=config.learning_rate, eps=1e-5, fused=True
@@ -121,25 +126,45 @@ class Learner(Generic[Learned]):
         self.peers.average(gradients, samples)
         nn.utils.clip_grad_norm_(self._parameters, self._config.max_gradient_norm, foreach=True)
         self._optimizer.step()
+        if self.player is not self.network:
+            self._average()
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        self._updates += 1
+        # A young average forgets faster, or it would remember how everything began.
+        share = min(self._config.averaging, self._updates / (self._updates + 9))
+        for kept, latest in zip(self.player.parameters(), self._parameters, strict=True):
+            kept.lerp_(latest, 1 - share)
 
     def state(self) -> dict[str, Tensors]:
-        """Copy the weights and the optimizer's moments, as groups of named arrays."""
+        """Copy the weights and the optimizer's moments, as groups of named arrays.
+
+        `network` is the one that plays; `latest` are the weights that learning goes on from, where
+        these are others.
+        """
         moments = {
             f"{index}.{name}": tensor
             for index, entry in self._optimizer.state_dict()["state"].items()
             for name, tensor in entry.items()
         }
-        return {"network": arrays(self.network.state_dict()), "optimizer": arrays(moments)}
+        groups = {"network": arrays(self.player.state_dict()), "optimizer": arrays(moments)}
+        if self.player is not self.network:
+            groups["latest"] = arrays(self.network.state_dict())
+        return groups
 
     def load(self, path: Path) -> None:
         """Take over what a checkpoint holds."""
-        self.network.load_state_dict(tensors(checkpoint.read_group(path, "network")))
+        self.player.load_state_dict(tensors(checkpoint.read_group(path, "network")))
+        if self.player is not self.network:
+            self.network.load_state_dict(tensors(checkpoint.read_group(path, "latest")))
         entries: dict[int, dict[str, Tensor]] = defaultdict(dict)
         for key, tensor in tensors(checkpoint.read_group(path, "optimizer")).items():
             index, _, name = key.partition(".")
             # The fused optimizer walks memory: a moment must lie there as its weights do.
             like = self._parameters[int(index)].detach() if tensor.dim() else tensor
             entries[int(index)][name] = torch.empty_like(like).copy_(tensor)
+        self._updates = int(entries[0]["step"])
         groups = self._optimizer.state_dict()["param_groups"]
         self._optimizer.load_state_dict({"state": dict(entries), "param_groups": groups})
 

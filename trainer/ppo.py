@@ -96,6 +96,7 @@ class PPO:
         self._ring = ring
         self._learner = Learner(config, lambda: ActorCritic(shape), shape, peers)
         self.network: ActorCritic = self._learner.network
+        self.player = self._learner.player
 
     def exploration(self, step: int) -> float:  # noqa: ARG002 - the policy is random enough
         """Explore by what the policy itself leaves to chance."""

@@ -76,6 +76,7 @@ class QLearning(ABC, Generic[Batch]):
         self._ring = ring
         self._learner = Learner(config, behaviour(config, shape).network, shape, peers)
         self.network: QNetwork = self._learner.network
+        self.player = self._learner.player
         self.target = copy.deepcopy(self.network)
         self.replay = Replay(ring)
         self._updates = 0

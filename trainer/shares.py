@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from trainer.peers import Peers
 
 # What updates that average gradients keep the same for all.
-ALIKE = ("network", "target", "optimizer", "counts", "opponents")
+ALIKE = ("network", "latest", "target", "optimizer", "counts", "opponents")
 
 
 class DriftError(RuntimeError):

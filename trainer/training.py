@@ -54,6 +54,11 @@ class Algorithm(Protocol):
         """What learns, and what the actors play with."""
         ...
 
+    @property
+    def player(self) -> Network:
+        """What is judged, and what opponents are made of; it may be the same."""
+        ...
+
     def exploration(self, step: int) -> float:
         """Say how much to explore from `step` on, as the algorithm's behaviour understands it."""
         ...
@@ -104,7 +109,7 @@ class Training:
         self._reporter = reporter
         self._opponents = opponents
         if opponents is not None:
-            opponents.add(0, algorithm.network)
+            opponents.add(0, algorithm.player)
         self._peers = peers
         self._generator = learning_generator(config.seed, peers.rank)
         self._iteration = 0
@@ -239,13 +244,13 @@ class Training:
         if self._maps.advance(reached):
             self._tell_maps()
         if self._opponents is not None:
-            self._opponents.add(self._iteration, self._algorithm.network)
+            self._opponents.add(self._iteration, self._algorithm.player)
         return values
 
     def _evaluate(self) -> dict[str, float]:
         """Play eval_episodes greedy episodes on every test map, the same ones every time."""
         self._report("evaluation")
-        self._players.publish(self._algorithm.network)
+        self._players.publish(self._algorithm.player)
         episodes = self._play_judged()
         scores = [episode["score"] for episode in episodes]
         values = {"eval_return": float(np.mean(scores)), "eval_return_std": float(np.std(scores))}

@@ -212,6 +212,15 @@ def test_rewards_are_scaled_as_the_scenario_needs_it_unless_told_otherwise() -> 
     assert parse({"scenario": "basic", "reward_scale": 0.5}).reward_scale == 0.5
 
 
+def test_a_scenario_that_is_known_to_need_it_shapes_its_reward_unless_the_run_does() -> None:
+    assert parse({"scenario": "basic"}).reward_weights == {}
+    shaped = parse({"scenario": "defend_the_center"})
+    assert shaped.reward_weights == {"use_ammo": -0.4}
+    assert parse(shaped.to_mapping()) == shaped
+    given = {"use_ammo": 0.0}
+    assert parse({"scenario": "defend_the_center", "reward_weights": given}).reward_weights == given
+
+
 def test_total_steps_decides_the_iterations() -> None:
     assert parse({"total_steps": 1000, "games": 4, "rollout_steps": 100}).iterations == 3
     assert parse({"max_iterations": 7}).iterations == 7

@@ -77,6 +77,29 @@ def test_state_is_a_copy() -> None:
     assert all((kept[name] == tensor).all() for name, tensor in before["network"].items())
 
 
+def test_the_player_is_a_running_average_of_the_weights_that_forgets_how_they_began() -> None:
+    learner = a_learner(a_config(averaging=0.8))
+    expected = {name: one.clone() for name, one in learner.player.state_dict().items()}
+    for count in range(1, 61):
+        update(learner, count)
+        share = min(0.8, count / (count + 9))
+        expected = {
+            name: share * expected[name] + (1 - share) * latest
+            for name, latest in learner.network.state_dict().items()
+        }
+    groups = learner.state()
+    for name, kept in groups["network"].items():
+        torch.testing.assert_close(torch.from_numpy(kept), expected[name], atol=1e-5, rtol=0)
+        assert (kept != groups["latest"][name]).any(), name
+
+
+def test_without_averaging_the_latest_weights_play() -> None:
+    learner = a_learner(a_config(averaging=0))
+    update(learner, 0)
+    assert learner.player is learner.network
+    assert learner.state().keys() == {"network", "optimizer"}
+
+
 def test_the_learning_rate_falls_in_a_straight_line() -> None:
     config = a_config(learning_rate=0.1, final_learning_rate=0.2, max_iterations=10)
     learner = a_learner(config)

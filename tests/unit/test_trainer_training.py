@@ -75,6 +75,7 @@ class Diary:
     def __init__(self, config: Config) -> None:
         self.ring = parts(config, LampGame).ring
         self.network: Any = None
+        self.player: Any = None
         self.crashes = 0
         self.notes: list[str] = []
         self.asked = Request.GO_ON
