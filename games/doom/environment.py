@@ -254,7 +254,8 @@ class DoomGame:
             was_dead, self._was_dead = self._was_dead, engine.is_player_dead()
             if was_dead and not self._was_dead:
                 events += (GameEvent("respawn"),)
-        state = engine.get_state()
+        # Where nobody looked at the last tic, the state is still the one before.
+        state = None if engine.is_episode_finished() else engine.get_state()
         if state is None:
             dies = engine.is_player_dead() and not self._respawns
             cut = engine.is_episode_timeout_reached() and not dies
