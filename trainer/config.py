@@ -131,6 +131,11 @@ class Config:
     frame_skip: int = _setting(
         Integer(1, 35), 4, "Game tics (35 a second) a decision is held.", catch=1
     )
+    episode_tics: int = _setting(
+        Integer(0, 126_000),
+        0,
+        "Game tics (35 a second) after which an episode ends; 0 takes the scenario's own clock.",
+    )
     bots: int = _setting(
         Integer(0, 15), 0, "Built-in opponents that join; the scenario must be a deathmatch."
     )

@@ -21,6 +21,7 @@ from trainer.seeds import EVALUATION_SEEDS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from games.doom.scenarios import Scenario
     from games.interface import Game, ObservationSpace
     from trainer.config import Config
     from trainer.self_play import Match
@@ -70,7 +71,7 @@ def _doom(config: Config) -> GameSetup:
 
 def _start_doom(config: Config, options: ObservationOptions, scenario: str) -> DoomGame:
     game = DoomGame(
-        scenario,
+        _scenario(config, scenario),
         options,
         action_combinations=config.action_combinations,
         reward_weights=RewardWeights(**config.reward_weights),
@@ -83,7 +84,7 @@ def _start_doom(config: Config, options: ObservationOptions, scenario: str) -> D
 
 
 def _start_match(config: Config, options: ObservationOptions, scenario: str) -> multiplayer.Match:
-    row = SCENARIOS[scenario]
+    row = _scenario(config, scenario)
     if not row.timeout_tics:
         row = replace(row, timeout_tics=MATCH_TICS)
     return multiplayer.Match(
@@ -94,6 +95,11 @@ def _start_match(config: Config, options: ObservationOptions, scenario: str) -> 
         reward_weights=RewardWeights(**config.reward_weights),
         features=config.game_features,
     )
+
+
+def _scenario(config: Config, name: str) -> Scenario:
+    row = SCENARIOS[name]
+    return replace(row, timeout_tics=config.episode_tics or row.timeout_tics)
 
 
 def _randomisation(config: Config) -> Randomisation | None:
