@@ -16,6 +16,7 @@ from games.doom.observation import ObservationOptions
 from games.doom.randomisation import Randomisation
 from games.doom.rewards import RewardWeights
 from games.doom.scenarios import SCENARIOS
+from trainer import maps
 from trainer.seeds import EVALUATION_SEEDS
 
 if TYPE_CHECKING:
@@ -34,9 +35,10 @@ MATCH_TICS = 2100
 class GameSetup:
     """A game as a config asks for it, and what its players are shown and may do.
 
-    `start` starts one on a map, ready for its first episode, and `start_match` one of several seats
-    where the game has any; both travel to the processes that play. Where a game leaves a choice,
-    `action_combinations` and `observation` say what a player was trained on.
+    `start` starts one on a map, or a level as `trainer.maps` has them, ready for its first episode,
+    and `start_match` one of several seats where the game has any; both travel to the processes that
+    play. Where a game leaves a choice, `action_combinations` and `observation` say what a player
+    was trained on.
     """
 
     start: Callable[[str], Game]
@@ -69,7 +71,8 @@ def _doom(config: Config) -> GameSetup:
     )
 
 
-def _start_doom(config: Config, options: ObservationOptions, scenario: str) -> DoomGame:
+def _start_doom(config: Config, options: ObservationOptions, level: str) -> DoomGame:
+    scenario, config = maps.at_level(config, level)
     game = DoomGame(
         _scenario(config, scenario),
         options,
