@@ -45,6 +45,7 @@ EVENT_TYPES: MappingProxyType[str, EventType] = MappingProxyType(
         "weapon": EventType.WEAPON_FOUND,
         "ammo": EventType.AMMO_CHANGE,
         "use_ammo": EventType.AMMO_CHANGE,
+        "hit": EventType.DAMAGE_DEALT,
         "distance": EventType.DISTANCE_MOVED,
         # Further names in logs.
         "ammo_lost": EventType.AMMO_CHANGE,

@@ -20,6 +20,7 @@ from trainer.coherence import Q_LEARNING, check_owners, coherent, games_of
 from trainer.fields import ALGORITHMS, metadata, rule_of, schema
 from trainer.maps import ALL_MAPS
 from trainer.rules import (
+    BOT_RULES,
     Choice,
     ConfigError,
     Flag,
@@ -108,7 +109,9 @@ class Config:
     curriculum: tuple[Stage, ...] = _setting(
         Stages(ALL_MAPS, most=16),
         (),
-        "Maps to train on one after the other, each until eval_return at a checkpoint is `until`.",
+        "Maps to train on one after the other, each until eval_return at a checkpoint is `until`. "
+        "A stage may have `bots`, `bot_skill` and `bot_health` of its own. It is judged as it is "
+        "played, but on test_maps, where there are any, against the bots of the run.",
     )
     action_combinations: str = _setting(
         Text(200, _check_grammar),
@@ -137,14 +140,21 @@ class Config:
     frame_skip: int = _setting(
         Integer(1, 35), 4, "Game tics (35 a second) a decision is held.", catch=1
     )
+    episode_tics: int = _setting(
+        Integer(0, 126_000),
+        0,
+        "Game tics (35 a second) after which an episode ends; 0 takes the scenario's own clock.",
+    )
     bots: int = _setting(
-        Integer(0, 15), 0, "Built-in opponents that join; the scenario must be a deathmatch."
+        BOT_RULES["bots"], 0, "Built-in opponents that join; the scenario must be a deathmatch."
     )
     bot_skill: int = _setting(
-        Integer(0, 100), 50, "How well bots aim, turn, react and look after themselves."
+        BOT_RULES["bot_skill"], 50, "How well bots aim, turn, react and look after themselves."
     )
     bot_health: int = _setting(
-        Integer(1, 200), 100, "Health with which each life of a bot begins; players have 100."
+        BOT_RULES["bot_health"],
+        100,
+        "Health with which each life of a bot begins; players have 100.",
     )
     randomise_textures: bool = _setting(
         Flag(), default=False, meaning="Exchange the textures of a map, but never when judging."

@@ -16,11 +16,13 @@ from games.doom.observation import ObservationOptions
 from games.doom.randomisation import Randomisation
 from games.doom.rewards import RewardWeights
 from games.doom.scenarios import SCENARIOS
+from trainer import maps
 from trainer.seeds import EVALUATION_SEEDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from games.doom.scenarios import Scenario
     from games.interface import Game, ObservationSpace
     from trainer.config import Config
     from trainer.self_play import Match
@@ -33,9 +35,10 @@ MATCH_TICS = 2100
 class GameSetup:
     """A game as a config asks for it, and what its players are shown and may do.
 
-    `start` starts one on a map, ready for its first episode, and `start_match` one of several seats
-    where the game has any; both travel to the processes that play. Where a game leaves a choice,
-    `action_combinations` and `observation` say what a player was trained on.
+    `start` starts one on a map, or a level as `trainer.maps` has them, ready for its first episode,
+    and `start_match` one of several seats where the game has any; both travel to the processes that
+    play. Where a game leaves a choice, `action_combinations` and `observation` say what a player
+    was trained on.
     """
 
     start: Callable[[str], Game]
@@ -68,9 +71,10 @@ def _doom(config: Config) -> GameSetup:
     )
 
 
-def _start_doom(config: Config, options: ObservationOptions, scenario: str) -> DoomGame:
+def _start_doom(config: Config, options: ObservationOptions, level: str) -> DoomGame:
+    scenario, config = maps.at_level(config, level)
     game = DoomGame(
-        scenario,
+        _scenario(config, scenario),
         options,
         action_combinations=config.action_combinations,
         reward_weights=RewardWeights(**config.reward_weights),
@@ -83,7 +87,7 @@ def _start_doom(config: Config, options: ObservationOptions, scenario: str) -> D
 
 
 def _start_match(config: Config, options: ObservationOptions, scenario: str) -> multiplayer.Match:
-    row = SCENARIOS[scenario]
+    row = _scenario(config, scenario)
     if not row.timeout_tics:
         row = replace(row, timeout_tics=MATCH_TICS)
     return multiplayer.Match(
@@ -94,6 +98,11 @@ def _start_match(config: Config, options: ObservationOptions, scenario: str) -> 
         reward_weights=RewardWeights(**config.reward_weights),
         features=config.game_features,
     )
+
+
+def _scenario(config: Config, name: str) -> Scenario:
+    row = SCENARIOS[name]
+    return replace(row, timeout_tics=config.episode_tics or row.timeout_tics)
 
 
 def _randomisation(config: Config) -> Randomisation | None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from trainer.config import Config
+    from trainer.rules import Stage
 
 
 ALL_MAPS = tuple(name for names in MAP_NAMES.values() for name in names)
@@ -35,9 +36,9 @@ class MapPlan:
 
     @property
     def trained(self) -> tuple[str, ...]:
-        """The maps to train on now."""
+        """The maps to train on now; one with opponents of its own as `level` has it."""
         stages = self._config.curriculum
-        return (stages[self.stage].scenario,) if stages else _trained(self._config)
+        return (level(stages[self.stage]),) if stages else _trained(self._config)
 
     @property
     def judged(self) -> tuple[str, ...]:
@@ -52,6 +53,19 @@ class MapPlan:
             return False
         self.stage += 1
         return True
+
+
+def level(stage: Stage) -> str:
+    """Name the map of a stage, and its opponents: "deathmatch_shotgun bots=2 bot_skill=30"."""
+    own = (f"{name}={value}" for name, value in stage.opponents.items())
+    return " ".join((stage.scenario, *own))
+
+
+def at_level(config: Config, name: str) -> tuple[str, Config]:
+    """Answer the map that `level`, or the map alone, names; and the config with its opponents."""
+    scenario, *own = name.split()
+    opponents = {field: int(value) for field, _, value in (one.partition("=") for one in own)}
+    return scenario, replace(config, **opponents)
 
 
 def settled(config: Config, *, given: set[str]) -> Config:
@@ -73,6 +87,7 @@ def settled(config: Config, *, given: set[str]) -> Config:
         field = "curriculum" if config.curriculum else "maps"
         raise ConfigError("scenario", f"must be one of {field}: {', '.join(listed)}")
     _check_counts(config)
+    _check_opponents(config)
     if config.game == "doom":
         _check_actions(config)
     return config
@@ -122,14 +137,30 @@ def _check_counts(config: Config) -> None:
             raise ConfigError(field, "needs test_maps, since a curriculum changes what is judged")
 
 
+def _check_opponents(config: Config) -> None:
+    """Refuse bots where they cannot play."""
+    played = [("bots", name, config.bots) for name in config.test_maps]
+    if not config.curriculum:
+        played += [("bots", name, config.bots) for name in _trained(config)]
+    for place, stage in enumerate(config.curriculum):
+        for field in stage.opponents:
+            if config.game != "doom" or config.self_play:
+                what = "self-play" if config.self_play else config.game
+                raise ConfigError(f"curriculum[{place}].{field}", f"is not to be had in {what}")
+        bots = config.bots if stage.bots is None else stage.bots
+        field = "bots" if stage.bots is None else f"curriculum[{place}].bots"
+        played.append((field, stage.scenario, bots))
+    for field, name, bots in played:
+        if bots and not SCENARIOS[name].is_deathmatch:
+            raise ConfigError(field, f"cannot play {name}, which is no deathmatch")
+
+
 def _check_actions(config: Config) -> None:
     """Refuse maps on which a decision means different things."""
     first = config.scenario
     for field, name in _named(config):
         if config.self_play and SCENARIOS[name].players == 1:
             raise ConfigError("self_play", f"cannot play {name}, which is for one player")
-        if config.bots and not SCENARIOS[name].is_deathmatch:
-            raise ConfigError("bots", f"cannot play {name}, which is no deathmatch")
         own = config.action_combinations or SCENARIOS[name].action_combinations
         try:
             check_actions(SCENARIOS[name], own)

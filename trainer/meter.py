@@ -17,13 +17,26 @@ if TYPE_CHECKING:
     from trainer.peers import Peers
 
 
+# A mean of ratios would make much of short episodes, so these are ratios of totals.
+_RATIOS = {"kill_death": ("kills", "deaths")}
+
+
+def means(told: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """Average by name, and answer the ratios of what there is; a divisor is at least 1."""
+    answer = {name: float(np.mean(values)) for name, values in told.items()}
+    for name, (above, below) in _RATIOS.items():
+        if above in told and below in told:
+            answer[name] = float(np.sum(told[above]) / max(1.0, np.sum(told[below])))
+    return answer
+
+
 def mean_facts(episodes: Sequence[Episode]) -> dict[str, float]:
-    """Average by name what games told of episodes."""
+    """Average by name what games told of episodes, with ratios as `means` has them."""
     told: dict[str, list[float]] = defaultdict(list)
     for episode in episodes:
         for name, value in episode.get("facts", {}).items():
             told[name].append(value)
-    return {name: float(np.mean(values)) for name, values in told.items()}
+    return means(told)
 
 
 class Meter:
@@ -55,7 +68,7 @@ class Meter:
         for _, numbers in everyone:
             for name, values in numbers.items():
                 joined[name] += values
-        answer = {name: float(np.mean(values)) for name, values in joined.items()}
+        answer = means(joined)
         answer["episodes"] = float(sum(episodes for episodes, _ in everyone))
         answer["steps_per_s"] = self._steps / max(time.monotonic() - self._since, 1e-9)
         self.clear()

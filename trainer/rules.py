@@ -88,6 +88,10 @@ class Optional:
         return {**schema, "type": [schema["type"], "null"]}
 
 
+BOT_RULES = {"bots": Integer(0, 15), "bot_skill": Integer(0, 100), "bot_health": Integer(1, 200)}
+"""What may be asked for of built-in opponents, by a run and by a stage of its curriculum."""
+
+
 @dataclass(frozen=True)
 class Choice:
     """One of a few words."""
@@ -219,10 +223,22 @@ class Weights:
 
 @dataclass(frozen=True)
 class Stage:
-    """A map to train on until an evaluation brings a mean return of `until`; None is never."""
+    """A map to train on until an evaluation brings a mean return of `until`; None is never.
+
+    What of `bots`, `bot_skill` and `bot_health` is None is as the run has it.
+    """
 
     scenario: str
     until: float | None = None
+    bots: int | None = None
+    bot_skill: int | None = None
+    bot_health: int | None = None
+
+    @property
+    def opponents(self) -> dict[str, int]:
+        """What the stage says of bots itself."""
+        own = {name: getattr(self, name) for name in BOT_RULES}
+        return {name: value for name, value in own.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -247,7 +263,8 @@ class Stages:
         if not isinstance(value, dict):
             raise ConfigError(name, "must be a mapping with scenario and until")
         until = Optional(self.until) if is_last else self.until
-        rules: dict[str, Rule] = {"scenario": Choice(self.scenarios), "until": until}
+        bots = {bot: Optional(rule) for bot, rule in BOT_RULES.items()}
+        rules: dict[str, Rule] = {"scenario": Choice(self.scenarios), "until": until, **bots}
         stage = Stage(**parse_fields({"scenario": None, "until": None} | value, rules, within=name))
         if is_last and stage.until is not None:
             raise ConfigError(f"{name}.until", "must be left out: no stage follows the last")
@@ -258,6 +275,7 @@ class Stages:
         entries = {
             "scenario": Choice(self.scenarios).schema(),
             "until": Optional(self.until).schema(),
+            **{name: Optional(rule).schema() for name, rule in BOT_RULES.items()},
         }
         stage = {
             "type": "object",

@@ -36,6 +36,7 @@ DEATHMATCH_RULES = (
     "+deathmatch 1 +sv_forcerespawn 1 +sv_noexit 1 +sv_spawnfarthest 1 +sb_deathmatch_enable 0"
 )
 
+_FRAGS = vizdoom.GameVariable.FRAGCOUNT
 _ENGINE_VARIABLES = tuple((name, getattr(vizdoom.GameVariable, name)) for name in VARIABLES)
 
 
@@ -102,7 +103,7 @@ class DoomGame:
         # Whether who dies comes back.
         self._respawns = bots is not None
         self._was_dead = False
-        self._earlier_deaths = 0.0
+        self._earlier_deaths = self._frags = self._kills = 0.0
         self._start_deadline_s = start_deadline_s
         self._directory: tempfile.TemporaryDirectory[str] | None = None
         self._engine = Engine()
@@ -207,8 +208,14 @@ class DoomGame:
 
     @property
     def facts(self) -> dict[str, float]:
-        """Whether the episode is another than the scenario has it; nothing where it never is."""
-        return {"randomised": float(self.is_randomised)} if self._randomisation else {}
+        """Whether the episode is another than the scenario has it, where it can be one.
+
+        Of a deathmatch also how many others were killed, and how often the player died.
+        """
+        facts = {"randomised": float(self.is_randomised)} if self._randomisation else {}
+        if self.scenario.is_deathmatch:
+            facts |= {"kills": self._kills, "deaths": self.variables["DEATHCOUNT"]}
+        return facts
 
     def close(self) -> None:
         """End the engine process and remove its directory."""
@@ -240,6 +247,8 @@ class DoomGame:
         self._was_dead = False
         # The engine counts deaths, and nothing else, for as long as it runs.
         self._earlier_deaths = engine.get_game_variable(vizdoom.GameVariable.DEATHCOUNT)
+        self._kills = 0.0
+        self._frags = engine.get_game_variable(_FRAGS)
         self._values = self._read() if self._weights.kinds else None
 
     def _outcome(self, reward: float, frame: Frame) -> Outcome:
@@ -250,11 +259,16 @@ class DoomGame:
             before, self._values = self._values, self._read()
             events = self._events.events(before, self._values)
             reward += self._weights.total(events)
+        if self.scenario.is_deathmatch:
+            # A suicide takes a frag away, but no kill; and KILLCOUNT is that of monsters.
+            before, self._frags = self._frags, engine.get_game_variable(_FRAGS)
+            self._kills += max(0.0, self._frags - before)
         if self._respawns:
             was_dead, self._was_dead = self._was_dead, engine.is_player_dead()
             if was_dead and not self._was_dead:
                 events += (GameEvent("respawn"),)
-        state = engine.get_state()
+        # Where nobody looked at the last tic, the state is still the one before.
+        state = None if engine.is_episode_finished() else engine.get_state()
         if state is None:
             dies = engine.is_player_dead() and not self._respawns
             cut = engine.is_episode_timeout_reached() and not dies

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import subprocess
 from string import Template
 from typing import TYPE_CHECKING
 
@@ -125,6 +126,15 @@ def write_launcher(directory: Path) -> Path:
         memory=_MEMORY_LIMIT_KIB,
         lobby=LOBBY,
     )
-    script.write_text(text)
-    script.chmod(0o700)
+    _write_program(script, text)
     return script
+
+
+def _write_program(path: Path, text: str) -> None:
+    """Write what is to be executed, by way of a process that has no threads.
+
+    What somebody holds open for writing cannot be executed (execve(2), ETXTBSY). Where this process
+    wrote it, a child that another thread forks at that moment would, until it executes something.
+    """
+    install = ["install", "-m", "700", "/dev/stdin", path]
+    subprocess.run(install, input=text.encode(), check=True)  # noqa: S603 - our own text

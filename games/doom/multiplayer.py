@@ -14,6 +14,7 @@ How it is kept together, all found out by trying ViZDoom 1.3.2:
 from __future__ import annotations
 
 import socket
+import sys
 import time
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
@@ -129,9 +130,12 @@ class Match:
         """
         for seat, action in zip(self.seats, actions, strict=True):
             seat.press(action)
-        for left in reversed(range(self._frame_skip)):
+        # The last tic of an episode has to be looked at: after it, there is none any more.
+        for left in reversed(range(min(self._frame_skip, self.seats[0].tics_left))):
             tic = partial(Seat.tic, is_last=left == 0)
             self._all([tic] * len(self.seats), self._tic_deadline_s)
+            if self.seats[0].is_episode_finished():
+                break
         if len(set(self.tics)) > 1:
             tics = self.tics
             self._end()
@@ -209,6 +213,8 @@ class Seat(DoomGame):
     # What its engine is told about the match, while there is one.
     _meeting = ""
     _seed = 0
+    # Whether the tic played last was looked at.
+    _is_seen = True
 
     def host(self, *, port: int, players: int, seed: int) -> None:
         """Start an engine that waits at `port` for all other players."""
@@ -231,14 +237,18 @@ class Seat(DoomGame):
     def tic(self, *, is_last: bool) -> None:
         """Play one tic; what it led to is only looked at after the last of a decision."""
         self._engine.advance_action(1, is_last)
+        self._is_seen = is_last
 
     def begin(self, frame: Frame) -> None:
         """Show the first frame."""
         self._begin(frame)
 
     def outcome(self, frame: Frame) -> Outcome:
-        """Answer what the decision led to, and show it."""
-        return self._outcome(self._engine.get_last_reward(), frame)
+        """Answer what the decision led to, and show it.
+
+        Where the map ended in the middle of it, the scenario has no reward for that.
+        """
+        return self._outcome(self._engine.get_last_reward() if self._is_seen else 0.0, frame)
 
     @property
     def number(self) -> int:
@@ -254,6 +264,13 @@ class Seat(DoomGame):
     def episode_tic(self) -> int:
         """How many tics of the episode are played."""
         return self._engine.get_episode_time()
+
+    @property
+    def tics_left(self) -> int:
+        """How many tics the clock leaves of the episode; without one, all there are."""
+        engine = self._engine
+        end = engine.get_episode_start_time() + engine.get_episode_timeout()
+        return end - self.episode_tic if engine.get_episode_timeout() else sys.maxsize
 
     def kill(self) -> None:
         """End the engine at once; who waits for it is told."""

@@ -16,7 +16,11 @@ Values: TypeAlias = tuple[float, ...]
 
 @dataclass(frozen=True)
 class RewardWeights:
-    """Points per unit of each kind of event; `distance` is per map unit moved."""
+    """Points per unit of each kind of event.
+
+    `distance` is per map unit moved; `hit` is per shot that hit somebody, as which the engine also
+    counts the player's own rocket hitting himself.
+    """
 
     kill: float = 0.0
     death: float = 0.0
@@ -27,6 +31,7 @@ class RewardWeights:
     weapon: float = 0.0
     ammo: float = 0.0
     use_ammo: float = 0.0
+    hit: float = 0.0
     distance: float = 0.0
 
     def total(self, events: tuple[GameEvent, ...]) -> float:
@@ -74,6 +79,7 @@ _CHANGES = {
     "weapon": _Change(_WEAPONS, _rises),
     "ammo": _Change(_AMMO, _rises),
     "use_ammo": _Change(_AMMO, _falls),
+    "hit": _Change(("HITCOUNT",), _gain),
     "distance": _Change(("POSITION_X", "POSITION_Y"), dist),
 }
 # Monsters are counted as kills, other players as frags.

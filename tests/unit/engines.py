@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from games.doom.environment import DoomGame
+    from games.interface import Game
 
 ROOT = Path(__file__).parents[2]
 REAL_MAPS = ROOT / ".." / "shared" / "data" / "maps"
 
 
-def a_frame(game: DoomGame) -> np.ndarray:
+def a_frame(game: Game) -> np.ndarray:
     space = game.observation_space
     return np.zeros((space.frame_channels, space.height, space.width), dtype=np.uint8)
 

@@ -102,6 +102,26 @@ def test_who_dies_comes_back_and_the_episode_goes_on() -> None:
             assert sum(outcome.reward for outcome in outcomes) == game.total_reward + shaped
 
 
+def test_an_episode_tells_its_kills_and_deaths() -> None:
+    weights = RewardWeights(kill=2.0, death=-1e-3, suicide=-1e-3)
+    options = ObservationOptions(frame_skip=10)
+    with DoomGame(MATCH, options, bots=Bots(8, health=1), reward_weights=weights) as game:
+        told = []
+        for seed in range(3):
+            record = play(game, seed, decisions=100)
+            events = [event for *_, outcome in record[1:] for event in outcome.events]
+            kills = sum(event.amount for event in events if event.kind == "kill")
+            deaths = sum(event.kind in {"death", "suicide"} for event in events)
+            suicides = sum(event.kind == "suicide" for event in events)
+            assert game.facts == {"kills": kills, "deaths": deaths}
+            # What the engine counts is both at once, and of bots no kill.
+            assert game.variables["FRAGCOUNT"] == kills - suicides
+            assert game.variables["KILLCOUNT"] == 0
+            assert game.total_reward == kills
+            told.append((kills, deaths, suicides))
+    assert all(map(sum, zip(*told, strict=True))), told
+
+
 def frags_of(bots: Bots) -> list[int]:
     """Let the bots fight for 19 seconds of three episodes, and count for everybody."""
     options = ObservationOptions(frame_skip=35)

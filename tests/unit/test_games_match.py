@@ -4,24 +4,28 @@ import os
 import random
 import signal
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import vizdoom
 
 from games.doom.engine import EngineDiedError, EngineError
 from games.doom.multiplayer import Match
 from games.doom.observation import ObservationOptions
 from games.doom.scenarios import SCENARIOS
-from games.doom.wad import Lump, write_wad
+from games.doom.script import Op, Script, Trigger, assemble
+from games.doom.wad import Lump, read_wad, write_wad
 from tests.unit.engines import REAL_MAPS, a_frame, own_engines
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import numpy as np
 
 ROCKETS = replace(SCENARIOS["deathmatch_rockets"], timeout_tics=60)
 DUEL = replace(SCENARIOS["self_play"], timeout_tics=24)
+
+# An action of a line with one argument, which is 0: Exit_Normal (https://zdoom.org/wiki/Exit_Normal).
+_EXIT = (9, 243, 0)
 
 
 def frames_of(match: Match) -> list[np.ndarray]:
@@ -35,12 +39,13 @@ def play(match: Match, seed: int) -> list[tuple]:
     match.new_episode(seed, frames)
     seen = [seat.features for seat in match.seats]
     record: list[tuple] = [([frame.tobytes() for frame in frames], seen)]
-    while True:
+    for _ in range(100):
         actions = [choose.randrange(match.action_count) for _ in match.seats]
         outcomes = match.make_actions(actions, frames)
         record.append((outcomes, match.tics, [frame.tobytes() for frame in frames]))
         if outcomes[0].ended:
             return record
+    raise AssertionError("the match does not end")
 
 
 @pytest.mark.parametrize("players", [1, 9])
@@ -59,6 +64,33 @@ def test_four_players_finish_a_match_at_equal_tics() -> None:
     assert [(outcome.ended, outcome.cut) for outcome in last] == [(True, True)] * 4
     assert not any(outcome.ended for outcomes, *_ in decisions[:-1] for outcome in outcomes)
     assert not own_engines()
+
+
+def test_the_clock_ends_a_match_in_the_middle_of_a_decision() -> None:
+    row = replace(DUEL, timeout_tics=21, living_reward=1.0)
+    with Match(2, row, ObservationOptions(frame_skip=8)) as match:
+        _, *decisions = play(match, 1)
+        assert [tics for _, tics, _ in decisions] == [[9, 9], [17, 17], [22, 22]]
+        for number, seat in enumerate(match.seats):
+            played = [outcomes[number] for outcomes, *_ in decisions]
+            assert [outcome.ended for outcome in played] == [False, False, True]
+            assert played[-1].cut
+            assert sum(outcome.reward for outcome in played) == seat.total_reward == 21
+
+
+def test_a_map_that_ends_by_itself_ends_the_match(tmp_path: Path) -> None:
+    exit_after = [Op.DELAY_DIRECT, 12, *_EXIT]
+    behaviour = assemble([Script(Trigger.OPEN, exit_after)])
+    wad = tmp_path / "short.wad"
+    stock = read_wad(Path(vizdoom.scenarios_path) / "multi_duel.wad")
+    write_wad(
+        wad, [Lump(one.name, behaviour if one.name == "BEHAVIOR" else one.content) for one in stock]
+    )
+    row = replace(DUEL, timeout_tics=2100)
+    with Match(2, row, ObservationOptions(frame_skip=8), wad=wad) as match:
+        _, *decisions = play(match, 1)
+    assert len(decisions) == 2
+    assert [(outcome.ended, outcome.cut) for outcome in decisions[-1][0]] == [(True, False)] * 2
 
 
 def test_players_see_each_other_and_a_match_repeats_itself() -> None:

@@ -16,6 +16,7 @@ ALIVE = {
     "AMMO3": 0.0,
     "AMMO5": 4.0,
     "AMMO6": 0.0,
+    "HITCOUNT": 3.0,
     "POSITION_X": 10.0,
     "POSITION_Y": 20.0,
 }
@@ -49,6 +50,7 @@ def events(
         ({"AMMO2": 29.0}, {"use_ammo": 1}),
         ({"AMMO2": 40.0, "AMMO3": 8.0}, {"ammo": 2}),
         ({"AMMO2": 40.0, "AMMO5": 3.0}, {"ammo": 1, "use_ammo": 1}),
+        ({"HITCOUNT": 5.0}, {"hit": 2}),
         ({"POSITION_X": 13.0, "POSITION_Y": 24.0}, {"distance": 5.0}),
         ({"DEATHCOUNT": 2.0, "HEALTH": -3.0, "AMMO2": 50.0}, {"death": 1}),
         ({"DEATHCOUNT": 2.0, "HEALTH": 100.0, "KILLCOUNT": 3.0}, {"kill": 1, "death": 1}),

@@ -10,8 +10,8 @@ from games.catalogue import map_id
 from tests.places import SPACE, PlaceGame
 from trainer import ppo
 from trainer.actor import Actor, Post
-from trainer.config import ConfigError, parse
-from trainer.maps import MapPlan, warnings
+from trainer.config import Config, ConfigError, parse
+from trainer.maps import MapPlan, at_level, warnings
 from trainer.networks import ActorCritic, Shape, build
 from trainer.ppo import PPOBehaviour
 from trainer.ring import Ring, RingShape
@@ -60,13 +60,72 @@ def test_a_curriculum_goes_on_when_its_bar_is_reached_and_never_back() -> None:
 def test_a_curriculum_survives_its_own_mapping() -> None:
     config = parse({"curriculum": [UNTIL, LAST], "test_maps": ["rocket_basic"]})
     stages = config.to_mapping()["curriculum"]
-    assert stages == [UNTIL, {"scenario": "simpler_basic", "until": None}]
+    own = dict.fromkeys(("bots", "bot_skill", "bot_health"))
+    assert stages == [UNTIL | own, {"scenario": "simpler_basic", "until": None} | own]
     assert parse(config.to_mapping()) == config
+
+
+FIGHT = "deathmatch_shotgun"
+RISING = [
+    {"scenario": FIGHT, "until": 2, "bots": 1, "bot_skill": 10},
+    {"scenario": FIGHT, "until": 4, "bots": 3.0},
+    {"scenario": FIGHT, "bot_health": 150},
+]
+
+
+def test_the_opponents_of_a_stage_come_where_its_bar_is_reached() -> None:
+    config = parse({"curriculum": RISING, "bots": 4, "bot_skill": 60})
+    assert parse(config.to_mapping()) == config
+    plan = MapPlan(config)
+    met = []
+    for value in (1, 2, 3, 4):
+        met.append([(at.bots, at.bot_skill, at.bot_health) for at in played_by(plan, config)])
+        plan.advance(value)
+    met.append([(at.bots, at.bot_skill, at.bot_health) for at in played_by(plan, config)])
+    first, second, third = [(1, 10, 100)], [(3, 60, 100)], [(4, 60, 150)]
+    assert met == [first, first, second, second, third]
+    assert plan.judged == plan.trained
+
+    # A training that goes on in a stage meets the same as one that never stopped.
+    resumed = MapPlan(config)
+    resumed.stage = plan.stage
+    assert resumed.trained == plan.trained
+
+    elsewhere = MapPlan(parse({"curriculum": RISING, "bots": 4, "test_maps": [FIGHT]}))
+    assert elsewhere.judged == (FIGHT,)
+
+
+def played_by(plan: MapPlan, config: Config) -> list[Config]:
+    levels = [at_level(config, name) for name in plan.trained]
+    assert {scenario for scenario, _ in levels} == {FIGHT}
+    return [at for _, at in levels]
+
+
+def test_a_stage_without_bots_may_be_any_map() -> None:
+    alone = {"scenario": "basic", "until": 50, "bots": 0}
+    grammar = {"action_combinations": "move_lr;attack"}
+    assert parse({"curriculum": [alone, {"scenario": FIGHT}], "bots": 4, **grammar})
 
 
 @pytest.mark.parametrize(
     ("mapping", "message"),
     [
+        (
+            {"curriculum": [UNTIL | {"bots": 16}, LAST]},
+            "curriculum[0].bots: must be a whole number ",
+        ),
+        ({"curriculum": [LAST | {"bot_skill": 101}]}, "curriculum[0].bot_skill: must be a whole "),
+        ({"curriculum": [LAST | {"bot_health": 0}]}, "curriculum[0].bot_health: must be a whole "),
+        ({"curriculum": [UNTIL, LAST | {"bots": 1}]}, "curriculum[1].bots: cannot play simpler_"),
+        ({"curriculum": [UNTIL, LAST], "bots": 1}, "bots: cannot play basic, which is no "),
+        (
+            {"curriculum": [{"scenario": "self_play", "bots": 1}], "self_play": True},
+            "curriculum[0].bots: is not to be had in self-play",
+        ),
+        (
+            {"game": "catch", "curriculum": [{"scenario": "board", "bot_skill": 1}]},
+            "curriculum[0].bot_skill: is not to be had in catch",
+        ),
         ({"maps": ["basic", "no_such"]}, "maps[1]: must be one of basic, "),
         ({"maps": ["basic", "basic"]}, "maps: names something twice"),
         ({"maps": ["basic"], "scenario": "take_cover"}, "scenario: must be one of maps: basic"),
