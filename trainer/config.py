@@ -10,14 +10,17 @@ import json
 import sys
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from games.catalogue import MAP_NAMES
 from games.doom.actions import parse_actions
+from games.doom.label_maps import parse_mapping
+from games.doom.observation import DRAWABLE, SCREENS, check_render, check_screen
 from games.doom.rewards import REWARD_KINDS
 from games.doom.variables import VARIABLES
 from trainer.coherence import Q_LEARNING, check_owners, coherent, games_of
 from trainer.fields import ALGORITHMS, metadata, rule_of, schema
+from trainer.fields import setting as _setting
 from trainer.maps import ALL_MAPS
 from trainer.rules import (
     BOT_RULES,
@@ -29,7 +32,6 @@ from trainer.rules import (
     Names,
     Number,
     Optional,
-    Rule,
     Stage,
     Stages,
     Text,
@@ -41,23 +43,12 @@ from trainer.rules import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Setting = TypeVar("Setting")
-
 __all__ = ["SCHEMA_PATH", "SEED_LIMIT", "Config", "ConfigError", "parse", "schema_text"]
 
 SCHEMA_PATH = Path(__file__).with_name("config.schema.json")
 
 # Suites take their seeds from here up to 2**31, so no agent is judged on what it trained on.
 SEED_LIMIT = 2**30
-
-
-NETWORK_TYPES = ("feed_forward", "lstm")
-
-
-def _setting(
-    rule: Rule, default: Setting, meaning: str, *, of: tuple[str, ...] = (), **defaults: Setting
-) -> Setting:
-    return field(default=default, metadata=metadata(rule, meaning, of=of, **defaults))
 
 
 def _check_grammar(grammar: str) -> None:
@@ -73,7 +64,7 @@ class Config:
         Choice(ALGORITHMS), "PPO", "Learning algorithm; some settings belong to one of them only."
     )
     network_type: str = _setting(
-        Choice(NETWORK_TYPES),
+        Choice(("feed_forward", "lstm")),
         "feed_forward",
         "Network: feed_forward sees `history` frames, lstm also remembers.",
         DRQN="lstm",
@@ -130,6 +121,21 @@ class Config:
     depth: bool = _setting(Flag(), default=False, meaning="Observe the depth of every pixel.")
     labels: bool = _setting(Flag(), default=False, meaning="Observe the object in every pixel.")
     automap: bool = _setting(Flag(), default=False, meaning="Observe the map drawn so far.")
+    label_maps: str = _setting(
+        Text(7, parse_mapping),
+        "",
+        "Maps, as '0;1+3', of enemies 0, health 1, weapons 2, ammunition 3, in place of labels.",
+    )
+    screen: str = _setting(
+        Text(7, check_screen),
+        "",
+        f"Screen that is averaged down, of {', '.join(SCREENS)}; empty samples the smallest.",
+    )
+    render: str = _setting(
+        Text(100, check_render),
+        "",
+        f"What is drawn: none, or {'+'.join(DRAWABLE)}; empty: as usual.",
+    )
     history: int = _setting(Integer(1, 16), 4, "Frames an observation holds.", DRQN=1, catch=1)
     frame_skip: int = _setting(
         Integer(1, 35), 4, "Game tics (35 a second) a decision is held.", catch=1
