@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from games.doom.observation import COLORS, LIMITS
+from games.doom.observation import COLORS, LIMITS, SCREENS
 from games.doom.scenarios import SCENARIOS
 
 if TYPE_CHECKING:
@@ -79,6 +79,13 @@ _DOOM_SETTINGS = {
     "depth": _setting("boolean", False, "Observe the depth of every pixel."),
     "labels": _setting("boolean", False, "Observe the object in every pixel."),
     "automap": _setting("boolean", False, "Observe the map drawn so far."),
+    "label_maps": _setting(
+        "string", "", "Observe where kinds of things are, in place of labels.", maxLength=7
+    ),
+    "screen": _setting(
+        "string", "", f"Screen that is averaged down, of {', '.join(SCREENS)}.", maxLength=7
+    ),
+    "render": _setting("string", "", "What is drawn; empty is as usual.", maxLength=100),
 }
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from games.catalogue import MAP_NAMES
+from games.doom.observation import ObservationError, ObservationOptions
 from trainer import maps
 from trainer.rules import ConfigError
 
@@ -19,7 +20,16 @@ Q_LEARNING = tuple(_NETWORK_TYPES)
 # What is no setting of the other games.
 OF_DOOM = (
     *("action_combinations", "height", "width", "color", "depth", "labels", "automap"),
-    *("frame_skip", "episode_tics", "randomise_textures", "randomise_health", "randomise_spawn"),
+    *(
+        "label_maps",
+        "screen",
+        "render",
+        "frame_skip",
+        "episode_tics",
+        "randomise_textures",
+        "randomise_health",
+        "randomise_spawn",
+    ),
     *("bots", "bot_skill", "bot_health", "self_play", "opponent_pool", "opponent_weights"),
     *("reward_weights", "game_variables", "game_features", "feature_weight"),
 )
@@ -72,6 +82,15 @@ def _check_together(config: Config) -> None:
         _check_replay(config)
     if config.self_play:
         _check_self_play(config)
+    _check_screen(config)
+
+
+def _check_screen(config: Config) -> None:
+    try:
+        ObservationOptions(height=config.height, width=config.width, screen=config.screen)
+    except ObservationError as error:
+        field, _, rule = str(error).partition(": ")
+        raise ConfigError(field, rule) from error
 
 
 def _check_self_play(config: Config) -> None:

@@ -8,40 +8,27 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from games.catalogue import MAP_NAMES
-from games.doom.actions import parse_actions
-from games.doom.rewards import REWARD_KINDS
-from games.doom.variables import VARIABLES
 from trainer.coherence import Q_LEARNING, check_owners, coherent, games_of
-from trainer.fields import ALGORITHMS, metadata, rule_of, schema
-from trainer.maps import ALL_MAPS
+from trainer.fields import ALGORITHMS, rule_of, schema
+from trainer.fields import setting as _setting
+from trainer.game_settings import GameSettings
 from trainer.rules import (
-    BOT_RULES,
     Choice,
     ConfigError,
     Flag,
     Integer,
     Integers,
-    Names,
     Number,
     Optional,
-    Rule,
-    Stage,
-    Stages,
-    Text,
-    Weights,
-    check_uuid,
     parse_fields,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-Setting = TypeVar("Setting")
 
 __all__ = ["SCHEMA_PATH", "SEED_LIMIT", "Config", "ConfigError", "parse", "schema_text"]
 
@@ -51,29 +38,15 @@ SCHEMA_PATH = Path(__file__).with_name("config.schema.json")
 SEED_LIMIT = 2**30
 
 
-NETWORK_TYPES = ("feed_forward", "lstm")
-
-
-def _setting(
-    rule: Rule, default: Setting, meaning: str, *, of: tuple[str, ...] = (), **defaults: Setting
-) -> Setting:
-    return field(default=default, metadata=metadata(rule, meaning, of=of, **defaults))
-
-
-def _check_grammar(grammar: str) -> None:
-    if grammar:
-        parse_actions(grammar)
-
-
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(GameSettings):
     """A checked configuration; a step is one decision of one game, an iteration a window of all."""
 
     algorithm: str = _setting(
         Choice(ALGORITHMS), "PPO", "Learning algorithm; some settings belong to one of them only."
     )
     network_type: str = _setting(
-        Choice(NETWORK_TYPES),
+        Choice(("feed_forward", "lstm")),
         "feed_forward",
         "Network: feed_forward sees `history` frames, lstm also remembers.",
         DRQN="lstm",
@@ -87,117 +60,9 @@ class Config:
         "float32",
         "What the learner multiplies in; bfloat16 pays on processors and GPUs that have it.",
     )
-    game: str = _setting(
-        Choice(tuple(MAP_NAMES)), "doom", "Game to learn; some settings belong to one of them only."
-    )
-    scenario: str = _setting(
-        Choice(ALL_MAPS), "basic", "Map of the game, by its name.", catch="board"
-    )
-    map_id: str = _setting(
-        Text(36, check_uuid), "", "Catalogue id of the map; empty takes the scenario's own."
-    )
-    maps: tuple[str, ...] = _setting(
-        Names(ALL_MAPS, most=16),
-        (),
-        "Maps to train on side by side, as evenly as games can share them; empty is `scenario`.",
-    )
-    test_maps: tuple[str, ...] = _setting(
-        Names(ALL_MAPS, most=16),
-        (),
-        "Maps to judge checkpoints on; empty takes those that are trained on.",
-    )
-    curriculum: tuple[Stage, ...] = _setting(
-        Stages(ALL_MAPS, most=16),
-        (),
-        "Maps to train on one after the other, each until eval_return at a checkpoint is `until`. "
-        "A stage may have `bots`, `bot_skill` and `bot_health` of its own. It is judged as it is "
-        "played, but on test_maps, where there are any, against the bots of the run.",
-    )
-    action_combinations: str = _setting(
-        Text(200, _check_grammar),
-        "",
-        "Action grammar: ';' joins groups pressed together, '+' joins exclusive choices, a group "
-        "ending in '!' is held with every action; empty takes the scenario's own.",
-    )
     seed: int = _setting(Integer(0, SEED_LIMIT - 1), 0, "Seed of everything stochastic in the run.")
     gpu_id: int = _setting(
         Integer(-1, 63), -1, "Index of the GPU to learn on; -1, or a machine without one, is CPU."
-    )
-
-    height: int = _setting(Integer(36, 480), 36, "Height of an observed frame, in pixels.")
-    width: int = _setting(Integer(36, 640), 64, "Width of an observed frame, in pixels.")
-    color: str = _setting(
-        Choice(("gray", "rgb")),
-        "rgb",
-        "Channels of the screen: 1 or 3.",
-        DQN="gray",
-        DRQN="gray",
-    )
-    depth: bool = _setting(Flag(), default=False, meaning="Observe the depth of every pixel.")
-    labels: bool = _setting(Flag(), default=False, meaning="Observe the object in every pixel.")
-    automap: bool = _setting(Flag(), default=False, meaning="Observe the map drawn so far.")
-    history: int = _setting(Integer(1, 16), 1, "Frames an observation holds.", DQN=4, catch=1)
-    frame_skip: int = _setting(
-        Integer(1, 35), 4, "Game tics (35 a second) a decision is held.", catch=1
-    )
-    episode_tics: int = _setting(
-        Integer(0, 126_000),
-        0,
-        "Game tics (35 a second) after which an episode ends; 0 takes the scenario's own clock.",
-    )
-    bots: int = _setting(
-        BOT_RULES["bots"], 0, "Built-in opponents that join; the scenario must be a deathmatch."
-    )
-    bot_skill: int = _setting(
-        BOT_RULES["bot_skill"], 50, "How well bots aim, turn, react and look after themselves."
-    )
-    bot_health: int = _setting(
-        BOT_RULES["bot_health"],
-        100,
-        "Health with which each life of a bot begins; players have 100.",
-    )
-    randomise_textures: bool = _setting(
-        Flag(), default=False, meaning="Exchange the textures of a map, but never when judging."
-    )
-    randomise_health: bool = _setting(
-        Flag(), default=False, meaning="Vary the monsters' health, but never when judging."
-    )
-    randomise_spawn: bool = _setting(
-        Flag(), default=False, meaning="Turn players to any side, but never when judging."
-    )
-    reward_weights: dict[str, float] = field(
-        default_factory=dict,
-        metadata=metadata(
-            Weights(REWARD_KINDS, 1e6),
-            "Points added to the reward, not to the score, per event of a kind; without any, those "
-            "that the scenario is known to be learned well with.",
-        ),
-    )
-
-    game_variables: tuple[str, ...] = _setting(
-        Names(VARIABLES, most=16), (), "Variables of the game that the network sees as numbers."
-    )
-    game_features: bool = _setting(
-        Flag(), default=False, meaning="Train the network to tell the game features too."
-    )
-    feature_weight: float = _setting(
-        Number(0, 1e6), 1.0, "Weight of the loss of game features beside the algorithm's own."
-    )
-
-    self_play: bool = _setting(
-        Flag(),
-        default=False,
-        meaning="Play matches against earlier checkpoints of this very run.",
-    )
-    opponent_pool: int = _setting(
-        Integer(1, 64), 10, "Checkpoints, the latest ones, that opponents are drawn from."
-    )
-    opponent_weights: dict[str, float] = field(
-        default_factory=lambda: {"latest": 0.5, "past": 0.5},
-        metadata=metadata(
-            Weights(("latest", "past", "oldest"), 1e6, smallest=0.0),
-            "How likely an opponent is the latest or oldest of the pool, or any: past.",
-        ),
     )
 
     max_iterations: int = _setting(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, Field, fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import MISSING, Field, field, fields
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from games.catalogue import MAP_NAMES
 from trainer.coherence import Q_LEARNING, games_of
 
 if TYPE_CHECKING:
     from trainer.rules import Rule
+
+Setting = TypeVar("Setting")
 
 ALGORITHMS = ("PPO", *Q_LEARNING)
 
@@ -25,6 +27,13 @@ def metadata(
     if "DQN" in defaults:
         defaults.setdefault("DRQN", defaults["DQN"])
     return {"rule": rule, "meaning": meaning, "of": of or ALGORITHMS, "defaults": defaults}
+
+
+def setting(
+    rule: Rule, default: Setting, meaning: str, *, of: tuple[str, ...] = (), **defaults: Setting
+) -> Setting:
+    """Declare a field of a config with its default; the rest is as in `metadata`."""
+    return field(default=default, metadata=metadata(rule, meaning, of=of, **defaults))
 
 
 def rule_of(entry: Field[Any]) -> Rule:

@@ -12,8 +12,6 @@ LIMITS: MappingProxyType[str, tuple[int, int]] = MappingProxyType(
     {"height": (36, 480), "width": (36, 640), "history": (1, 16), "frame_skip": (1, 35)}
 )
 COLORS = ("gray", "rgb")
-
-
 SCREENS: tuple[str, ...] = ("160x120", "320x240", "400x225", "640x480")
 DRAWABLE: tuple[str, ...] = (
     *("hud", "crosshair", "weapon"),
@@ -30,10 +28,10 @@ class ObservationOptions:
     """Sizes in pixels; `color` is "gray" or "rgb"; each buffer adds one channel to every frame.
 
     `label_maps` puts feature maps (games.doom.label_maps) where `labels` puts the bare buffer.
-    `screen` is one of SCREENS, which is then averaged down to the observation; empty takes the
-    smallest that covers it and samples that. `render` joins by '+' what of DRAWABLE is drawn, or
-    is "none"; empty leaves that to the scenario. Raises ObservationError where LIMITS, COLORS,
-    SCREENS or DRAWABLE do not allow a value, and ValueError for unknown label maps.
+    `screen` is one of SCREENS that covers the frame, and is then averaged down to it; empty takes
+    the smallest that does and samples that. `render` joins by '+' what of DRAWABLE is drawn, or is
+    "none"; empty leaves that to the scenario. Raises ObservationError where LIMITS, COLORS, SCREENS
+    or DRAWABLE do not allow a value, and ValueError for unknown label maps.
     """
 
     height: int = 36
@@ -54,12 +52,17 @@ class ObservationOptions:
             value = getattr(self, name)
             if not least <= value <= most:
                 raise ObservationError(f"{name}: must be from {least} to {most}, is {value}")
-        _check_one("color", self.color, COLORS)
-        if self.screen:
-            _check_one("screen", self.screen, SCREENS)
-        if self.render not in {"", "none"} and not self.drawn <= set(DRAWABLE):
-            joined = "+".join(DRAWABLE)
-            raise ObservationError(f"render: must be none, or join {joined}, is {self.render}")
+        if self.color not in COLORS:
+            known = ", ".join(COLORS)
+            raise ObservationError(f"color: must be one of {known}, is {self.color}")
+        for name, check in {"screen": check_screen, "render": check_render}.items():
+            try:
+                check(getattr(self, name))
+            except ValueError as error:
+                raise ObservationError(f"{name}: {error}") from error
+        if self.screen and not self._is_covered():
+            frame = f"{self.width}x{self.height}"
+            raise ObservationError(f"screen: {self.screen} does not cover a frame of {frame}")
         parse_mapping(self.label_maps)
 
     @property
@@ -82,7 +85,18 @@ class ObservationOptions:
         channels = screen + len(self.buffers) + more_maps
         return ObservationSpace(channels, self.history, self.height, self.width)
 
+    def _is_covered(self) -> bool:
+        width, height = map(int, self.screen.split("x"))
+        return self.width <= width and self.height <= height
 
-def _check_one(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ObservationError(f"{name}: must be one of {', '.join(known)}, is {value}")
+
+def check_screen(screen: str) -> None:
+    """Raise ValueError where `screen` is not as ObservationOptions has it."""
+    if screen and screen not in SCREENS:
+        raise ValueError(f"must be one of {', '.join(SCREENS)}, is {screen}")
+
+
+def check_render(render: str) -> None:
+    """Raise ValueError where `render` is not as ObservationOptions has it."""
+    if render not in {"", "none"} and not set(render.split("+")) <= set(DRAWABLE):
+        raise ValueError(f"must be none, or join {'+'.join(DRAWABLE)}, is {render}")

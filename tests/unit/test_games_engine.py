@@ -17,7 +17,15 @@ from games.doom.observation import ObservationOptions
 from games.doom.scenarios import SCENARIOS
 from games.doom.wad import Lump, map_names, read_wad, write_wad
 from games.interface import GameDiedError
-from tests.unit.engines import REAL_MAPS, ROOT, a_frame, group_of, own_engines
+from tests.unit.engines import (
+    NEEDS_REAL_MAPS,
+    REAL_MAPS,
+    ROOT,
+    a_frame,
+    group_of,
+    own_engines,
+    write_arenas,
+)
 from tests.waiting import eventually_sync
 
 if TYPE_CHECKING:
@@ -85,10 +93,19 @@ def test_a_wad_that_is_not_there_is_refused(tmp_path: Path) -> None:
         DoomGame("basic", ObservationOptions(), wad=tmp_path / "missing.wad").start()
 
 
-@pytest.mark.parametrize("name", REAL)
-def test_a_map_for_deathmatch_says_so_where_somebody_wants_to_play_alone(name: str) -> None:
+@pytest.fixture(params=["arenas", *(pytest.param(name, marks=NEEDS_REAL_MAPS) for name in REAL)])
+def deathmatches(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A WAD for deathmatch: one made here, or one made by others."""
+    if request.param == "arenas":
+        return write_arenas(tmp_path / "arenas.wad", MAP01=1024, MAP02=512)
+    return REAL_MAPS / request.param
+
+
+def test_a_map_for_deathmatch_says_so_where_somebody_wants_to_play_alone(
+    deathmatches: Path,
+) -> None:
     with pytest.raises(EngineError, match="No player 1 start"):
-        DoomGame("basic", ObservationOptions(), wad=REAL_MAPS / name).start()
+        DoomGame("basic", ObservationOptions(), wad=deathmatches).start()
 
 
 def test_a_map_that_a_scenario_lacks_is_refused_before_anything_starts() -> None:
@@ -97,13 +114,11 @@ def test_a_map_that_a_scenario_lacks_is_refused_before_anything_starts() -> None
         game.start("map07")
 
 
-@pytest.mark.parametrize("name", REAL)
-def test_a_wad_is_played_as_the_scenario_says(name: str) -> None:
+def test_a_wad_is_played_as_the_scenario_says(deathmatches: Path) -> None:
     scenario = replace(SCENARIOS["deathmatch_rockets"], timeout_tics=40, living_reward=0.5)
-    wad = REAL_MAPS / name
     record = []
-    for map_name in map_names(wad):
-        game = DoomGame(scenario, ObservationOptions(), wad=wad)
+    for map_name in map_names(deathmatches):
+        game = DoomGame(scenario, ObservationOptions(), wad=deathmatches)
         game.start(map_name)
         episode = play(game, 1)
         assert game.variables["HEALTH"] > 0

@@ -16,7 +16,7 @@ from games.doom.observation import ObservationOptions
 from games.doom.scenarios import SCENARIOS
 from games.doom.script import Op, Script, Trigger, assemble
 from games.doom.wad import Lump, read_wad, write_wad
-from tests.unit.engines import REAL_MAPS, a_frame, own_engines
+from tests.unit.engines import a_frame, own_engines, write_arenas
 
 if TYPE_CHECKING:
     import numpy as np
@@ -130,8 +130,8 @@ def test_a_match_that_cannot_start_says_why(tmp_path: Path) -> None:
     assert not own_engines()
 
 
-def test_a_match_is_played_on_a_map_of_ones_own() -> None:
-    wad = REAL_MAPS / "deathmatch_rockets.wad"
+def test_a_match_is_played_on_a_map_of_ones_own(tmp_path: Path) -> None:
+    wad = write_arenas(tmp_path / "arena.wad", MAP01=512)
     with Match(2, ROCKETS, ObservationOptions(), wad=wad) as match:
         frames = frames_of(match)
         match.new_episode(1, frames)

@@ -111,6 +111,9 @@ def test_a_value_beyond_its_range_is_refused_naming_field_and_range(name: str) -
         ("scenario", "no_such", f"must be one of {', '.join(SCENARIOS)}"),
         ("algorithm", "ppo", "must be one of PPO, DQN"),
         ("action_combinations", "fly;attack", "unknown action 'fly'"),
+        ("screen", "123x45", "must be one of 160x120, 320x240, 400x225, 640x480, is 123x45"),
+        ("render", "hud+laser", "must be none, or join hud+crosshair+weapon+"),
+        ("label_maps", "0;4", "'0;4' must join kinds 0 to 3, each at most once, by ';' and '+'"),
         ("map_id", "7d444840-9dc0-11d1-b245-5ffdce74fad2", "is no map of doom"),
     ],
 )
@@ -174,6 +177,7 @@ def test_a_setting_of_another_algorithm_is_refused(algorithm: str) -> None:
     ("mapping", "field", "rule"),
     [
         ({"games": 3, "actors": 4}, "actors", "must not exceed games"),
+        ({"screen": "160x120", "width": 161}, "screen", "does not cover a frame of 161x36"),
         ({"history": 8, "rollout_steps": 7}, "rollout_steps", "must not be less than history"),
         ({"algorithm": "DQN", "network_type": "lstm"}, "network_type", "must be feed_forward"),
         ({"algorithm": "DQN", "start_decay": 8000}, "stop_decay", "greater than start_decay"),
