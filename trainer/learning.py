@@ -164,7 +164,7 @@ class Learner(Generic[Learned]):
             # The fused optimizer walks memory: a moment must lie there as its weights do.
             like = self._parameters[int(index)].detach() if tensor.dim() else tensor
             entries[int(index)][name] = torch.empty_like(like).copy_(tensor)
-        self._updates = int(entries[0]["step"])
+        self._updates = int(entries[0].get("step", 0))
         groups = self._optimizer.state_dict()["param_groups"]
         self._optimizer.load_state_dict({"state": dict(entries), "param_groups": groups})
 
