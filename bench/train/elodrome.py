@@ -27,13 +27,21 @@ if TYPE_CHECKING:
     from trainer.policy import Policy
 
 SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
-    ("PPO", "defend_the_center"): {"total_steps": 10**9, "checkpoint_interval": 60},
-    ("PPO", "health_gathering"): {"total_steps": 10**9, "checkpoint_interval": 60},
+    ("PPO", "defend_the_center"): {
+        "total_steps": 2_400_000,
+        "final_learning_rate": 0.1,
+        "checkpoint_interval": 40,
+    },
+    ("PPO", "health_gathering"): {
+        "total_steps": 1_500_000,
+        "final_learning_rate": 0.1,
+        "checkpoint_interval": 60,
+    },
     ("DQN", "basic"): {"persist_replay": False},
 }
 """What differs from the defaults; runs end at their cap or their own length."""
-LARGE = {"channels": [32, 64, 128], "hidden": 512}
-"""As many parameters as Sample Factory's network, within a percent or two."""
+LARGE = {"channels": [32, 64, 128], "hidden": 512, "batch_size": 1024, "epochs": 1}
+"""As many parameters as Sample Factory's network, within a percent or two, its batch and passes."""
 
 
 class Watch(OfflineReporter):
