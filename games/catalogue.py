@@ -72,10 +72,10 @@ _DOOM_SETTINGS = {
         "string", "", "Action grammar; empty takes the scenario's own.", maxLength=200
     ),
     "frame_skip": _whole("frame_skip", 4, "Game tics (35 a second) a decision is held."),
-    "history": _whole("history", 4, "Frames an observation holds."),
+    "history": _whole("history", 1, "Frames an observation holds."),
     "height": _whole("height", 36, "Height of a frame in pixels."),
     "width": _whole("width", 64, "Width of a frame in pixels."),
-    "color": _setting("string", "gray", "Channels of the screen: 1 or 3.", enum=list(COLORS)),
+    "color": _setting("string", "rgb", "Channels of the screen: 1 or 3.", enum=list(COLORS)),
     "depth": _setting("boolean", False, "Observe the depth of every pixel."),
     "labels": _setting("boolean", False, "Observe the object in every pixel."),
     "automap": _setting("boolean", False, "Observe the map drawn so far."),

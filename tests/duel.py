@@ -27,6 +27,10 @@ class LampSeat:
         self.features: tuple[bool, ...] = (False,)
         self.pointed: list[int] = []
 
+    @property
+    def facts(self) -> dict[str, float]:
+        return {"pointed": float(len(self.pointed))}
+
 
 class LampDuel:
     """Both see the same three lamps; the one that hits alone wins a point off the other."""

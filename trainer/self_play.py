@@ -56,6 +56,11 @@ class Seat(Protocol):
         """What is true of the frame shown last, in the order of `feature_names`."""
         ...
 
+    @property
+    def facts(self) -> Mapping[str, float]:
+        """What else is to be told of the episode, by name."""
+        ...
+
 
 class Match(Protocol):
     """A game of several seats, all of which decide at once; episodes end for all together."""
@@ -224,11 +229,15 @@ class SelfPlayGame:
 
     @property
     def facts(self) -> dict[str, float]:
-        """Who the opponent is, and whether it is beaten: 1, or 0.5 where nobody is ahead."""
+        """Who the opponent is, and whether it is beaten: 1, or 0.5 where nobody is ahead.
+
+        And what the first seat tells, as in a game without opponents of this kind.
+        """
         own, *others = (seat.total_reward for seat in self._match.seats)
         best = max(others)
         won = 0.5 if own == best else float(own > best)
-        return {"opponent_iteration": float(self.opponent), "win_rate": won}
+        told = self._match.seats[0].facts
+        return {**told, "opponent_iteration": float(self.opponent), "win_rate": won}
 
     def close(self) -> None:
         """End the match."""

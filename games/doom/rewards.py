@@ -18,8 +18,8 @@ Values: TypeAlias = tuple[float, ...]
 class RewardWeights:
     """Points per unit of each kind of event.
 
-    `distance` is per map unit moved; `hit` is per shot that hit somebody, as which the engine also
-    counts the player's own rocket hitting himself.
+    `distance` is per map unit moved; `hit` is per bullet, pellet or blast that hurt somebody, the
+    player's own rocket that hurt himself included, as the engine counts.
     """
 
     kill: float = 0.0

@@ -158,7 +158,7 @@ def test_a_game_tells_who_was_met_and_whether_he_is_beaten(hits: int, win_rate: 
     game = SelfPlayGame(LampDuel("self_play"), opposition(a_pool(1, {40: 0})))
     frame = np.zeros((1, SIDE, SIDE), dtype=np.uint8)
     game.new_episode(3, frame)
-    assert game.facts == {"opponent_iteration": 40.0, "win_rate": 0.5}
+    assert game.facts == {"pointed": 0.0, "opponent_iteration": 40.0, "win_rate": 0.5}
     outcome = None
     for nth in range(LampDuel.DECISIONS):
         lit = int(frame[0, 0].argmax()) // 4
@@ -168,7 +168,7 @@ def test_a_game_tells_who_was_met_and_whether_he_is_beaten(hits: int, win_rate: 
     assert outcome.ended
     mine, his = (seat.total_reward for seat in game._match.seats)
     assert mine == -his == game.total_reward != 0
-    assert game.facts["win_rate"] == win_rate
+    assert game.facts == {"pointed": 6.0, "opponent_iteration": 40.0, "win_rate": win_rate}
     assert game.variables == {"HEALTH": 100.0}
     assert game.features == (False,)
     game.close()
