@@ -99,7 +99,6 @@ class Config(GameSettings):
         0.99,
         "Share that the running average of the weights keeps at an update; the average is judged "
         "and saved to play. 0 takes the latest weights.",
-        DQN=0.0,
     )
     gamma: float = _setting(Number(0, 1), 0.98, "Discount per step.", DQN=0.99)
     reward_scale: float = _setting(

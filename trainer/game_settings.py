@@ -72,12 +72,7 @@ class GameSettings:
 
     height: int = _setting(Integer(36, 480), 36, "Height of an observed frame, in pixels.")
     width: int = _setting(Integer(36, 640), 64, "Width of an observed frame, in pixels.")
-    color: str = _setting(
-        Choice(("gray", "rgb")),
-        "rgb",
-        "Channels of the screen: 1 or 3.",
-        DQN="gray",
-    )
+    color: str = _setting(Choice(("gray", "rgb")), "rgb", "Channels of the screen: 1 or 3.")
     depth: bool = _setting(Flag(), default=False, meaning="Observe the depth of every pixel.")
     labels: bool = _setting(Flag(), default=False, meaning="Observe the object in every pixel.")
     automap: bool = _setting(Flag(), default=False, meaning="Observe the map drawn so far.")
@@ -96,9 +91,7 @@ class GameSettings:
         "",
         f"What is drawn: none, or {'+'.join(DRAWABLE)}; empty: as usual.",
     )
-    history: int = _setting(
-        Integer(1, 16), 1, "Frames an observation holds.", DQN=4, DRQN=1, catch=1
-    )
+    history: int = _setting(Integer(1, 16), 1, "Frames an observation holds.")
     frame_skip: int = _setting(
         Integer(1, 35), 4, "Game tics (35 a second) a decision is held.", catch=1
     )

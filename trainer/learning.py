@@ -154,10 +154,13 @@ class Learner(Generic[Learned]):
         return groups
 
     def load(self, path: Path) -> None:
-        """Take over what a checkpoint holds."""
+        """Take over what a checkpoint holds; raises CheckpointError if that is too little."""
         self.player.load_state_dict(tensors(checkpoint.read_group(path, "network")))
         if self.player is not self.network:
-            self.network.load_state_dict(tensors(checkpoint.read_group(path, "latest")))
+            latest = checkpoint.read_group(path, "latest")
+            if not latest:
+                raise checkpoint.CheckpointError(f"{path.name} lacks the weights to go on from")
+            self.network.load_state_dict(tensors(latest))
         entries: dict[int, dict[str, Tensor]] = defaultdict(dict)
         for key, tensor in tensors(checkpoint.read_group(path, "optimizer")).items():
             index, _, name = key.partition(".")

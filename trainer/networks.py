@@ -113,7 +113,7 @@ class Torso(nn.Module):
 
     def _see(self, seen: Seen) -> Tensor:
         # Channels last halves the time of a training pass on a CPU at these sizes.
-        pixels = seen.frames.to(torch.float32, memory_format=torch.channels_last)
+        pixels = seen.frames.to(memory_format=torch.channels_last).float()
         flat = self.convolutions(pixels).flatten(1)
         if seen.variables.shape[1]:
             flat = torch.cat((flat, seen.variables), dim=1)

@@ -33,7 +33,7 @@ SHORT = {
         "epochs": 4,
         "total_steps": 8_000,
     },
-    "DQN": {"scenario": "basic", "total_steps": 5_000, "stop_decay": 3_000},
+    "DQN": {"scenario": "basic", "total_steps": 7_500, "stop_decay": 3_000},
 }
 
 

@@ -104,15 +104,15 @@ def test_weights_that_are_no_numbers_end_the_training_within_a_logging_interval(
 
 
 def plant(source: Path, path: Path, change: float) -> None:
-    """Write a checkpoint like another one, its first weight changed."""
+    """Write a checkpoint like another one, the first of the weights that learn changed."""
     groups = {
         name: checkpoint.read_group(source, name)
-        for name in ("network", "target", "optimizer", "rng", "counts", "replay")
+        for name in ("network", "latest", "target", "optimizer", "rng", "counts", "replay")
     }
-    name, weights = next(iter(sorted(groups["network"].items())))
+    name, weights = next(iter(sorted(groups["latest"].items())))
     changed = np.array(weights)
     changed.flat[0] += change
-    groups["network"] = {**groups["network"], name: changed}
+    groups["latest"] = {**groups["latest"], name: changed}
     checkpoint.write(path, checkpoint.read_manifest(source), checkpoint.grouped(**groups))
 
 

@@ -181,7 +181,7 @@ def test_a_setting_of_another_algorithm_is_refused(algorithm: str) -> None:
         ({"history": 8, "rollout_steps": 7}, "rollout_steps", "must not be less than history"),
         ({"algorithm": "DQN", "network_type": "lstm"}, "network_type", "must be feed_forward"),
         ({"algorithm": "DQN", "start_decay": 8000}, "stop_decay", "greater than start_decay"),
-        ({"algorithm": "DQN", "learning_starts": 50_000}, "learning_starts", "from 56 to 9888"),
+        ({"algorithm": "DQN", "learning_starts": 50_000}, "learning_starts", "from 56 to 9912"),
         (
             {"algorithm": "DQN", "games": 64, "n_step": 32, "replay_capacity": 200_000},
             "learning_starts",
@@ -190,7 +190,7 @@ def test_a_setting_of_another_algorithm_is_refused(algorithm: str) -> None:
         (
             {"algorithm": "DQN", "n_step": 32, "replay_capacity": 300},
             "replay_capacity",
-            "least 432",
+            "least 408",
         ),
     ],
 )

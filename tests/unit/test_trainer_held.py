@@ -73,7 +73,7 @@ def test_a_restart_cuts_what_was_under_way() -> None:
     ("settings", "field"),
     [
         ({"learning_starts": 272 - 1, "n_step": 32}, "learning_starts"),
-        ({"learning_starts": 9_900}, "learning_starts"),
+        ({"learning_starts": 9_920}, "learning_starts"),
         ({"replay_capacity": 256, "learning_starts": 200}, "learning_starts"),
         ({"replay_capacity": 256, "n_step": 32}, "replay_capacity"),
     ],

@@ -93,6 +93,12 @@ def test_the_player_is_a_running_average_of_the_weights_that_forgets_how_they_be
         assert (kept != groups["latest"][name]).any(), name
 
 
+def test_a_checkpoint_of_a_player_alone_is_nothing_to_go_on_from(tmp_path: Path) -> None:
+    path = saved(a_learner(a_config(averaging=0)), tmp_path / "a")
+    with pytest.raises(checkpoint.CheckpointError, match="lacks the weights"):
+        a_learner().load(path)
+
+
 def test_without_averaging_the_latest_weights_play() -> None:
     learner = a_learner(a_config(averaging=0))
     update(learner, 0)
