@@ -6,13 +6,13 @@ import contextlib
 import copy
 import itertools
 import os
-from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from trainer import checkpoint
+from trainer.adam import Adam
 from trainer.memory import keep_freed_memory
 from trainer.networks import build, describe
 from trainer.peers import ALONE
@@ -60,9 +60,7 @@ class Learner(Generic[Learned]):
         self.player = copy.deepcopy(self.network) if config.averaging else self.network
         self._updates = 0
         self._parameters = list(self.network.parameters())
-        self._optimizer = torch.optim.Adam(
-            self._parameters, lr=config.learning_rate, eps=1e-5, fused=True
-        )
+        self._optimizer = Adam(self._parameters, config.learning_rate)
         self._is_crowded = (
             self.device.type == "cpu"
             and config.learners == 1
@@ -90,15 +88,13 @@ class Learner(Generic[Learned]):
 
     def _set_rate(self, iteration: int) -> None:
         config = self._config
-        rate = linear(
+        self._optimizer.rate = linear(
             iteration,
             start=0,
             stop=config.iterations,
             first=config.learning_rate,
             last=config.learning_rate * config.final_learning_rate,
         )
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
 
     def tensor(self, array: NDArray[Any]) -> Tensor:
         """Bring an array to the device; on a CPU the memory is shared."""
@@ -120,7 +116,7 @@ class Learner(Generic[Learned]):
         """
         for core in itertools.islice(self._turns, 1):
             os.sched_setaffinity(0, {core})
-        self._optimizer.zero_grad()
+        self._optimizer.clear()
         loss.backward()
         gradients = [one.grad for one in self._parameters if one.grad is not None]
         self.peers.average(gradients, samples)
@@ -143,12 +139,10 @@ class Learner(Generic[Learned]):
         `network` is the one that plays; `latest` are the weights that learning goes on from, where
         these are others.
         """
-        moments = {
-            f"{index}.{name}": tensor
-            for index, entry in self._optimizer.state_dict()["state"].items()
-            for name, tensor in entry.items()
+        groups = {
+            "network": arrays(self.player.state_dict()),
+            "optimizer": arrays(self._optimizer.state()),
         }
-        groups = {"network": arrays(self.player.state_dict()), "optimizer": arrays(moments)}
         if self.player is not self.network:
             groups["latest"] = arrays(self.network.state_dict())
         return groups
@@ -161,15 +155,12 @@ class Learner(Generic[Learned]):
             if not latest:
                 raise checkpoint.CheckpointError(f"{path.name} lacks the weights to go on from")
             self.network.load_state_dict(tensors(latest))
-        entries: dict[int, dict[str, Tensor]] = defaultdict(dict)
-        for key, tensor in tensors(checkpoint.read_group(path, "optimizer")).items():
-            index, _, name = key.partition(".")
-            # The fused optimizer walks memory: a moment must lie there as its weights do.
-            like = self._parameters[int(index)].detach() if tensor.dim() else tensor
-            entries[int(index)][name] = torch.empty_like(like).copy_(tensor)
-        self._updates = int(entries[0].get("step", 0))
-        groups = self._optimizer.state_dict()["param_groups"]
-        self._optimizer.load_state_dict({"state": dict(entries), "param_groups": groups})
+        moments = tensors(checkpoint.read_group(path, "optimizer"))
+        try:
+            self._optimizer.load(moments)
+        except KeyError as error:
+            raise checkpoint.CheckpointError(f"{path.name} lacks the moment {error}") from error
+        self._updates = int(moments["0.step"])
 
     def description(self, **options: object) -> dict[str, Any]:
         """Describe the network, so that a player can be built from a checkpoint."""

@@ -112,7 +112,7 @@ def test_the_learning_rate_falls_in_a_straight_line() -> None:
     rates = []
     for iteration in (0, 5, 10):
         with learner.iteration(iteration):
-            rates.append(learner._optimizer.param_groups[0]["lr"])
+            rates.append(learner._optimizer.rate)
     assert rates == pytest.approx([0.1, 0.06, 0.02])
 
 
