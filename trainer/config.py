@@ -86,7 +86,7 @@ class Config(GameSettings):
     )
     batch_size: int = _setting(Integer(1, 65_536), 128, "Steps in a batch of an update.", DQN=32)
     learning_rate: float = _setting(
-        Number(0, 1, open_minimum=True), 1e-3, "Step size of the Adam optimizer.", DQN=3e-4
+        Number(0, 1, open_minimum=True), 1.5e-3, "Step size of the Adam optimizer.", DQN=3e-4
     )
     final_learning_rate: float = _setting(
         Number(0, 1), 1.0, "Share of learning_rate left at the end; it falls in a straight line."

@@ -27,17 +27,18 @@ if TYPE_CHECKING:
     from trainer.policy import Policy
 
 SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
+    ("PPO", "basic"): {"checkpoint_interval": 10},
     ("PPO", "defend_the_center"): {
         "total_steps": 2_400_000,
         "final_learning_rate": 0.1,
-        "checkpoint_interval": 40,
+        "checkpoint_interval": 20,
     },
     ("PPO", "health_gathering"): {
         "total_steps": 1_500_000,
         "final_learning_rate": 0.1,
         "checkpoint_interval": 60,
     },
-    ("DQN", "basic"): {"persist_replay": False},
+    ("DQN", "basic"): {"persist_replay": False, "checkpoint_interval": 40},
 }
 """What differs from the defaults; runs end at their cap or their own length."""
 LARGE = {"channels": [32, 64, 128], "hidden": 512, "batch_size": 1024, "epochs": 1}

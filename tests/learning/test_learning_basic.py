@@ -31,6 +31,7 @@ SHORT = {
         "rollout_steps": 32,
         "batch_size": 128,
         "epochs": 4,
+        "learning_rate": 1e-3,
         "total_steps": 8_000,
     },
     "DQN": {"scenario": "basic", "total_steps": 7_500, "stop_decay": 3_000},
