@@ -88,9 +88,9 @@ def _panel(scenario: Scenario, runs: list[Run], top: float) -> str:
         *_grid(axes),
         f"<path d='M{LEFT} {bar}H{WIDTH - RIGHT}' stroke='#222' stroke-dasharray='5 4'/>",
     ]
-    present = [
-        row for row in CONTESTANTS.values() if any(run.contestant == row.name for run in runs)
-    ]
+    # Who is there for the speed alone has no color, and no curve.
+    measured = {run.contestant for run in runs}
+    present = [row for row in CONTESTANTS.values() if row.color and row.name in measured]
     for place, contestant in enumerate(present):
         own = [run for run in runs if run.contestant == contestant.name]
         parts += _curves(axes, contestant, own)
