@@ -20,16 +20,8 @@ Q_LEARNING = tuple(_NETWORK_TYPES)
 # What is no setting of the other games.
 OF_DOOM = (
     *("action_combinations", "height", "width", "color", "depth", "labels", "automap"),
-    *(
-        "label_maps",
-        "screen",
-        "render",
-        "frame_skip",
-        "episode_tics",
-        "randomise_textures",
-        "randomise_health",
-        "randomise_spawn",
-    ),
+    *("label_maps", "screen", "render", "frame_skip", "episode_tics"),
+    *("randomise_textures", "randomise_health", "randomise_spawn"),
     *("bots", "bot_skill", "bot_health", "self_play", "opponent_pool", "opponent_weights"),
     *("reward_weights", "game_variables", "game_features", "feature_weight"),
 )

@@ -56,9 +56,9 @@ def game_setup(config: Config) -> GameSetup:
 
 
 def _doom(config: Config) -> GameSetup:
-    # What a config has no field for stays as it is.
-    names = {entry.name for entry in fields(ObservationOptions)} & config.to_mapping().keys()
-    options = ObservationOptions(**{name: getattr(config, name) for name in names})
+    options = ObservationOptions(
+        **{entry.name: getattr(config, entry.name) for entry in fields(ObservationOptions)}
+    )
     grammar = config.action_combinations or SCENARIOS[config.scenario].action_combinations
     return GameSetup(
         start=functools.partial(_start_doom, config, options),

@@ -58,7 +58,6 @@ class Learner(Generic[Learned]):
         self.device = _device(config.gpu_id, peers)
         self.network = build(network, seed=config.seed).to(self.device)
         self.player = copy.deepcopy(self.network) if config.averaging else self.network
-        self._updates = 0
         self._parameters = list(self.network.parameters())
         self._optimizer = Adam(self._parameters, config.learning_rate)
         self._is_crowded = (
@@ -66,7 +65,13 @@ class Learner(Generic[Learned]):
             and config.learners == 1
             and config.actors >= len(os.sched_getaffinity(0))
         )
-        self._turns: Iterator[int] = iter(())
+        # The cores to take updates on, where the scheduler is not left to choose.
+        self._turns: Iterator[int] | None = None
+
+    @property
+    def updates(self) -> int:
+        """How often the weights were moved."""
+        return self._optimizer.steps_taken
 
     @contextlib.contextmanager
     def iteration(self, iteration: int) -> Iterator[None]:
@@ -84,6 +89,7 @@ class Learner(Generic[Learned]):
         try:
             yield
         finally:
+            self._turns = None
             os.sched_setaffinity(0, cores)
 
     def _set_rate(self, iteration: int) -> None:
@@ -114,8 +120,8 @@ class Learner(Generic[Learned]):
 
         `loss` is a mean over `samples`, by which it counts beside the losses of other learners.
         """
-        for core in itertools.islice(self._turns, 1):
-            os.sched_setaffinity(0, {core})
+        if self._turns:
+            os.sched_setaffinity(0, {next(self._turns)})
         self._optimizer.clear()
         loss.backward()
         gradients = [one.grad for one in self._parameters if one.grad is not None]
@@ -127,9 +133,8 @@ class Learner(Generic[Learned]):
 
     @torch.no_grad()
     def _average(self) -> None:
-        self._updates += 1
         # A young average forgets faster, or it would remember how everything began.
-        share = min(self._config.averaging, self._updates / (self._updates + 9))
+        share = min(self._config.averaging, self.updates / (self.updates + 9))
         for kept, latest in zip(self.player.parameters(), self._parameters, strict=True):
             kept.lerp_(latest, 1 - share)
 
@@ -155,12 +160,10 @@ class Learner(Generic[Learned]):
             if not latest:
                 raise checkpoint.CheckpointError(f"{path.name} lacks the weights to go on from")
             self.network.load_state_dict(tensors(latest))
-        moments = tensors(checkpoint.read_group(path, "optimizer"))
         try:
-            self._optimizer.load(moments)
+            self._optimizer.load(tensors(checkpoint.read_group(path, "optimizer")))
         except KeyError as error:
             raise checkpoint.CheckpointError(f"{path.name} lacks the moment {error}") from error
-        self._updates = int(moments["0.step"])
 
     def description(self, **options: object) -> dict[str, Any]:
         """Describe the network, so that a player can be built from a checkpoint."""

@@ -79,7 +79,6 @@ class QLearning(ABC, Generic[Batch]):
         self.player = self._learner.player
         self.target = copy.deepcopy(self.network)
         self.replay = Replay(ring)
-        self._updates = 0
 
     @abstractmethod
     def _batches(
@@ -127,8 +126,7 @@ class QLearning(ABC, Generic[Batch]):
     def _update(self, batch: Batch) -> dict[str, Tensor]:
         report = self._losses(batch)
         self._learner.step(report["loss"], samples=self._samples(batch))
-        self._updates += 1
-        if self._updates % self._config.target_interval == 0:
+        if self._learner.updates % self._config.target_interval == 0:
             self.target.load_state_dict(self.network.state_dict())
         return {name: value.detach() for name, value in report.items()}
 
@@ -160,8 +158,7 @@ class QLearning(ABC, Generic[Batch]):
         """Copy the weights, the optimizer's moments and, if the config says so, the replay."""
         groups = self._learner.state()
         groups["target"] = arrays(self.target.state_dict())
-        counts = {"updates": self._updates, "played": self.replay.played}
-        groups["counts"] = {name: np.array([count]) for name, count in counts.items()}
+        groups["counts"] = {"played": np.array([self.replay.played])}
         if self._config.persist_replay:
             groups["replay"] = self.replay.state()
         return groups
@@ -171,7 +168,6 @@ class QLearning(ABC, Generic[Batch]):
         self._learner.load(path)
         self.target.load_state_dict(tensors(checkpoint.read_group(path, "target")))
         counts = checkpoint.read_group(path, "counts")
-        self._updates = int(counts["updates"][0])
         self.replay.load(checkpoint.read_group(path, "replay"), int(counts["played"][0]))
 
     def description(self) -> dict[str, Any]:

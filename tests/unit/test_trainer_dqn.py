@@ -76,18 +76,18 @@ def test_a_window_is_worth_as_many_updates_as_the_config_says() -> None:
     dqn = a_dqn()
     learned(dqn, range(5))
     # Learning starts with the second window.
-    assert dqn._updates == 4 * UPDATES
+    assert dqn._learner.updates == 4 * UPDATES
 
 
 def test_the_target_keeps_still_between_its_copies() -> None:
     dqn = a_dqn()
     start = weights(dqn.target)
     learned(dqn, range(2))
-    assert dqn._updates == 4
+    assert dqn._learner.updates == 4
     assert are_equal(weights(dqn.target), start)
     assert not are_equal(weights(dqn.network), start)
     learned(dqn, range(2, 3))
-    assert dqn._updates == 8
+    assert dqn._learner.updates == 8
     copied = weights(dqn.target)
     assert not are_equal(copied, start)
     assert not are_equal(copied, weights(dqn.network))

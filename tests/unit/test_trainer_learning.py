@@ -126,6 +126,8 @@ def test_the_learner_takes_turns_on_all_cores_that_have_an_actor_and_stays_on_no
             used |= os.sched_getaffinity(0)
             assert len(os.sched_getaffinity(0)) == 1
     assert used == cores == os.sched_getaffinity(0)
+    learner.step(loss(learner, 0))
+    assert os.sched_getaffinity(0) == cores
 
 
 def test_one_of_several_learners_is_left_to_the_scheduler() -> None:

@@ -202,7 +202,7 @@ def test_updates_come_with_the_steps_and_the_target_follows_them(algorithm: str)
     counts, followed = [], []
     for iteration in range(8):
         learner.learn(iteration, generator)
-        counts.append(learner._updates)
+        counts.append(learner._learner.updates)
         weights = learner.network.advantage.weight, learner.target.advantage.weight
         followed.append(torch.equal(*weights))
     # 32 steps an iteration; 64 have been played after the second, and 48, 96, … are due.
