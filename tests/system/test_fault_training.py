@@ -172,9 +172,16 @@ def test_worker_killed_by_hand_is_replaced_and_the_reason_told(
 
 
 def _worker(stack: Stack, run_id: str, client: httpx.Client) -> psutil.Process:
-    """Return the trainer of a run that is at work."""
-    name = training.jobs(client, run_id)[-1]["driver_ref"]
-    return next(one for one in stack.workers() if one.environ().get("ELODROME_JOB") == name)
+    """Return the trainer of a run, as soon as there is one."""
+
+    def found() -> psutil.Process | None:
+        names = [job["driver_ref"] for job in training.jobs(client, run_id)][-1:]
+        workers = (one for one in stack.workers() if one.environ().get("ELODROME_JOB") in names)
+        return next(workers, None)
+
+    worker = eventually_sync(found)
+    assert worker is not None
+    return worker
 
 
 @contextmanager
@@ -183,9 +190,8 @@ def _twin(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start a second worker with the credentials of the first; hand it out once it has halted.
 
-    It starts early, so that the first one is still at work when it is ready.
+    It starts beside the first one, which then is still at work when it is ready.
     """
-    training.reached(client, run_id, 20)
     place = stack.home / "twin"
     place.mkdir(exist_ok=True)
     variables = _worker(stack, run_id, client).environ()
@@ -198,6 +204,7 @@ def _twin(
         stderr=subprocess.DEVNULL,
     )
     try:
+        training.reached(client, run_id, 20)
         _await_halt(twin)
         yield twin
     finally:
