@@ -1,4 +1,7 @@
-"""Channels to peers: safe retries, deadlines that travel along, quick return of a lost peer."""
+"""Channels to peers: safe retries, deadlines that travel along, quick return of a lost peer.
+
+And what gRPC's asyncio client forgets of an upload that was refused.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import grpc
 from kit.rpc import time_left
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine, Generator
 
 MAX_MESSAGE_BYTES = 4 << 20
 CALL_LIMIT_S = 10
@@ -76,6 +79,45 @@ def _known_services() -> list[Any]:
         if name.startswith("elodrome.") and name.endswith("_pb2")
         for service in module.DESCRIPTOR.services_by_name.values()
     ]
+
+
+class Verdict:
+    """What a service says of an upload, also while a piece of it is being written.
+
+    Await it in place of the call: a write that fails puts an internal error of gRPC's own in the
+    place of a status that has come. Raises `grpc.aio.AioRpcError` with what the service said.
+    """
+
+    def __init__(self, call: grpc.aio.StreamUnaryCall[Any, Any]) -> None:
+        self._call = call
+        self._refusal: grpc.aio.AioRpcError | None = None
+        call.add_done_callback(self._note)
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        """Return the answer."""
+        return self._response().__await__()
+
+    async def _response(self) -> Any:  # noqa: ANN401 - any message
+        try:
+            return await self._call
+        except grpc.aio.AioRpcError as error:
+            raise (self._refusal or error) from None
+
+    def _note(self, call: grpc.aio.StreamUnaryCall[Any, Any]) -> None:
+        """Keep the status, as it may be replaced before anybody awaits it."""
+        code, details = _at_once(call.code()), _at_once(call.details())
+        if code not in (grpc.StatusCode.OK, grpc.StatusCode.INTERNAL):
+            trailing = _at_once(call.trailing_metadata())
+            self._refusal = grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailing, details)
+
+
+def _at_once(known: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - whatever is known
+    """Return what a coroutine of an ended call says, as it says it without waiting."""
+    try:
+        known.send(None)
+    except StopIteration as answer:
+        return answer.value
+    raise AssertionError
 
 
 class _Deadline(grpc.aio.UnaryUnaryClientInterceptor):

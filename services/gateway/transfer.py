@@ -9,14 +9,13 @@ import grpc
 from google.protobuf.message import Message
 
 from kit import errors
+from kit.channel import Verdict
 from services.gateway.backends import http_headers
 from services.gateway.compose import Target, answer_body, compose
 from services.gateway.failures import from_backend
 from services.gateway.unary import Outcome, Unary, refused
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
     from services.gateway.backends import Backends
     from services.gateway.credentials import Identity
     from services.gateway.exchange import Exchange
@@ -121,7 +120,7 @@ class Upload:
             metadata=self._backends.metadata(exchange, identity, rpc),
             timeout_s=self._settings.transfer_timeout_s,
         )
-        verdict = _Verdict(call)
+        verdict = Verdict(call)
         try:
             await self._pass_on(exchange, target, call, first)
             outcome = await _outcome(exchange, target, verdict)
@@ -175,44 +174,9 @@ async def _write(
     return True
 
 
-class _Verdict:
-    """What a service says of an upload, also while a piece of it is being written.
-
-    A write that fails puts an internal error of gRPC's own in the place of a status that has come.
-    """
-
-    def __init__(self, call: grpc.aio.StreamUnaryCall[Message, Message]) -> None:
-        self._call = call
-        self._refusal: grpc.aio.AioRpcError | None = None
-        call.add_done_callback(self._note)
-
-    async def response(self) -> Message:
-        """Return the answer; raises `grpc.aio.AioRpcError` with what the service said."""
-        try:
-            return await self._call
-        except grpc.aio.AioRpcError as error:
-            raise (self._refusal or error) from None
-
-    def _note(self, call: grpc.aio.StreamUnaryCall[Message, Message]) -> None:
-        """Keep the status, as it may be replaced before anybody awaits it."""
-        code, details = _at_once(call.code()), _at_once(call.details())
-        if code not in (grpc.StatusCode.OK, grpc.StatusCode.INTERNAL):
-            trailing = _at_once(call.trailing_metadata())
-            self._refusal = grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailing, details)
-
-
-def _at_once(known: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401
-    """Return what a coroutine of an ended call says, as it says it without waiting."""
+async def _outcome(exchange: Exchange, target: Target, verdict: Verdict) -> Outcome:
     try:
-        known.send(None)
-    except StopIteration as answer:
-        return answer.value
-    raise AssertionError
-
-
-async def _outcome(exchange: Exchange, target: Target, verdict: _Verdict) -> Outcome:
-    try:
-        response = await verdict.response()
+        response = await verdict
     except grpc.aio.AioRpcError as error:
         return refused(from_backend(error, target.route.rpc.backend), exchange.request_id)
     body = answer_body(target.route, response)

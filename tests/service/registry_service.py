@@ -30,12 +30,13 @@ from sqlalchemy import text
 
 from kit import errors, server
 from kit.auth import Verifier
+from kit.channel import Verdict
 from kit.rpc import Gate
 from services.registry.__main__ import build
 from services.registry.settings import RegistrySettings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
     from pathlib import Path
 
     from tests.tokens import Metadata, Tokens
@@ -139,9 +140,18 @@ class Registry:
         size_bytes: int = 0,
     ) -> checkpoint_pb2.Checkpoint:
         run_id = run_id or str(uuid.uuid4())
-        return await self.checkpoints.UploadCheckpoint(
-            messages(content, run_id, sha256 or digest_of(content), size_bytes),
-            metadata=caller or self.worker(run_id),
+        pieces = messages(content, run_id, sha256 or digest_of(content), size_bytes)
+        return await self.send(pieces, run_id, caller=caller)
+
+    async def send(
+        self,
+        pieces: Iterable[checkpoint_service_pb2.UploadCheckpointRequest],
+        run_id: str,
+        *,
+        caller: Metadata | None = None,
+    ) -> checkpoint_pb2.Checkpoint:
+        return await Verdict(
+            self.checkpoints.UploadCheckpoint(pieces, metadata=caller or self.worker(run_id))
         )
 
     async def commit(

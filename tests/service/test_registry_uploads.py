@@ -157,15 +157,11 @@ async def test_a_malformed_header_is_refused(registry: Registry) -> None:
     run_id = str(uuid.uuid4())
     for sha256 in ("", "../../etc/passwd", "A" * 64, "0" * 63, "0" * 63 + "/", "0" * 65):
         async with refused("INVALID_FIELD") as refusal:
-            await registry.checkpoints.UploadCheckpoint(
-                messages(a_file(), run_id, sha256), metadata=registry.worker(run_id)
-            )
+            await registry.send(messages(a_file(), run_id, sha256), run_id)
         assert refusal[0].field == "sha256"
     for wrong in ("", "../x", "1"):
         async with refused("INVALID_FIELD") as refusal:
-            await registry.checkpoints.UploadCheckpoint(
-                messages(a_file(), wrong, "0" * 64), metadata=registry.worker(run_id)
-            )
+            await registry.send(messages(a_file(), wrong, "0" * 64), run_id)
         assert refusal[0].field == "run_id"
     async with refused("INVALID_FIELD"):
         await registry.checkpoints.UploadCheckpoint(iter(()), metadata=registry.worker(run_id))
@@ -184,9 +180,7 @@ async def test_a_file_over_the_limit_is_refused_however_it_is_announced(
     piece = pb.UploadCheckpointRequest(run_id=run_id, sha256="0" * 64, data=bytes(1 << 20))
     oversized = pb.UploadCheckpointRequest(data=bytes((1 << 20) + 1))
     async with refused("INVALID_FIELD"):
-        await registry.checkpoints.UploadCheckpoint(
-            iter([piece, oversized]), metadata=registry.worker(run_id)
-        )
+        await registry.send(iter([piece, oversized]), run_id)
     await assert_nothing_stored(registry)
 
 
