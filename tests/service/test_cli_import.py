@@ -7,6 +7,7 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -92,6 +93,50 @@ def test_a_state_dict_is_published_as_a_version(
     manifest = weights_file.read(io.BytesIO(content), len(content)).manifest
     assert manifest["scenario"] == "defend_the_center"
     assert manifest["network"]["arguments"]["bucket_size"] == [10, 1]
+
+
+def a_checkpoint(state_dict: Path, iteration: int) -> Path:
+    path = state_dict.with_name("agent.safetensors")
+    manifest, tensors = arnold.import_state_dict(state_dict, parameters())
+    checkpoint.write(path, replace(manifest, iteration=iteration), tensors)
+    return path
+
+
+def test_a_checkpoint_is_published_as_it_is_with_its_curve(
+    install: Install, terminal: Terminal, state_dict: Path, tmp_path: Path
+) -> None:
+    path = a_checkpoint(state_dict, iteration=30)
+    upload = f"PUT /runs/run-1/checkpoints/{hashlib.sha256(path.read_bytes()).hexdigest()}"
+    install.on(upload, {"id": "c-1", "iteration": 30})
+    install.on("POST /runs/run-1/metrics", {})
+    curve = tmp_path / "curve.jsonl"
+    points = [{"step": step, "values": {"eval_return": step / 2}} for step in range(1, 702)]
+    points[3]["values"]["eval_kills"] = 7
+    curve.write_text("".join(json.dumps(point) + "\n" for point in points))
+    printed = terminal.ok("import", str(path), "--model", "doom", "--metrics", str(curve))
+    assert VERSION_ID in printed
+    assert install.sent(upload)[0].body == path.read_bytes()
+    assert install.sent("POST /checkpoints/c-1:commit")[0].body == {"iteration": 30}
+    stretches = [sent.body["series"] for sent in install.sent("POST /runs/run-1/metrics")]
+    returns = [series for stretch in stretches for series in stretch[:1]]
+    assert [step for series in returns for step in series["steps"]] == list(range(1, 702))
+    assert returns[-1]["values"][-1] == 350.5
+    assert stretches[0][1] == {"name": "eval_kills", "steps": [4], "values": [7]}
+    assert install.sent(VERSIONS)[0].body["checkpoint_id"] == "c-1"
+
+
+@pytest.mark.parametrize("line", ["{", "[]", '{"step": 1}', '{"step": "x", "values": {}}'])
+def test_a_curve_that_is_none_is_refused_before_anything_is_created(
+    install: Install, terminal: Terminal, state_dict: Path, tmp_path: Path, line: str
+) -> None:
+    curve = tmp_path / "curve.jsonl"
+    curve.write_text('{"step": 1, "values": {}}\n' + line)
+    path = a_checkpoint(state_dict, iteration=30)
+    result = terminal.run("import", str(path), "--model", "doom", "--metrics", str(curve))
+    assert result.exit_code == ExitCode.USAGE
+    said = " ".join(result.stderr.replace("│", " ").split())
+    assert "--metrics: line 2 of curve.jsonl is not an object of step and values" in said
+    assert install.requests == []
 
 
 def test_a_run_whose_upload_is_refused_has_failed(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,6 +21,35 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
+MODEL = Annotated[str, typer.Option(help="Name or id of the model to publish it in.")]
+LINES = 500
+"""Steps of a curve that one request brings, which may have 50,000 points."""
+
+
+@command(app, "import")
+def import_checkpoint(
+    cli: Cli,
+    file: Annotated[
+        Path,
+        typer.Argument(exists=True, dir_okay=False, help="Checkpoint (.safetensors)."),
+    ],
+    model: MODEL,
+    metrics: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help='Its curve: lines of JSON such as {"step": 1024, "values": {"eval_return": 3.5}}.',
+        ),
+    ] = None,
+) -> None:
+    """Publish a checkpoint of another install as the next version of a model, with its curve."""
+    curve = _read_curve(metrics) if metrics else []
+    model_id = resolve_name(cli.client, "/models", "model", model)
+    with file.open("rb") as content:
+        sha256 = hashlib.file_digest(content, "sha256").hexdigest()
+    _publish(cli, model_id, file.name, _upload(cli.client, file.name, file, sha256, curve))
+
 
 @command(app, "import-arnold")
 def import_arnold(
@@ -27,7 +58,7 @@ def import_arnold(
         Path,
         typer.Argument(exists=True, dir_okay=False, help="State dict that Arnold saved (.pth)."),
     ],
-    model: Annotated[str, typer.Option(help="Name or id of the model to publish it in.")],
+    model: MODEL,
     preset: Annotated[
         str,
         typer.Option(
@@ -56,10 +87,14 @@ def import_arnold(
             advice = "pip install 'elodrome[worker]' to read state dicts"
             cli.err.print(f"error {error}: {advice}", markup=False, soft_wrap=True)
             return ExitCode.FAILED
-        checkpoint_id = _upload(cli.client, f"import {file.name}"[:128], path, sha256)
-    body = {"checkpoint_id": checkpoint_id, "description": f"imported from {file.name}"}
-    show_item(cli, cli.client.post(f"/models/{model_id}/versions", body), VERSION)
+        checkpoint_id = _upload(cli.client, file.name, path, sha256, [])
+    _publish(cli, model_id, file.name, checkpoint_id)
     return None
+
+
+def _publish(cli: Cli, model_id: str, name: str, checkpoint_id: str) -> None:
+    body = {"checkpoint_id": checkpoint_id, "description": f"imported from {name}"}
+    show_item(cli, cli.client.post(f"/models/{model_id}/versions", body), VERSION)
 
 
 def _convert(file: Path, preset: str, settings: dict[str, Any], path: Path) -> str:
@@ -78,14 +113,46 @@ def _convert(file: Path, preset: str, settings: dict[str, Any], path: Path) -> s
         raise typer.BadParameter(str(error)) from error
 
 
-def _upload(client: Client, name: str, path: Path, sha256: str) -> str:
+def _read_curve(path: Path) -> list[dict[str, Any]]:
+    """Read lines of a step and its values, as `POST /runs/{id}/metrics` takes them."""
+    curve = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            entry = json.loads(line)
+            curve.append({"step": int(entry["step"]), "values": dict(entry["values"])})
+        except (ValueError, TypeError, KeyError) as error:
+            raise typer.BadParameter(
+                f"--metrics: line {number} of {path.name} is not an object of step and values"
+            ) from error
+    return curve
+
+
+def _series(curve: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Turn lines into one series a name."""
+    series: dict[str, dict[str, Any]] = {}
+    for entry in curve:
+        for name, value in entry["values"].items():
+            one = series.setdefault(name, {"name": name, "steps": [], "values": []})
+            one["steps"].append(entry["step"])
+            one["values"].append(value)
+    return list(series.values())
+
+
+def _upload(
+    client: Client, file_name: str, path: Path, sha256: str, curve: list[dict[str, Any]]
+) -> str:
     """Commit the file as the only checkpoint of an EXTERNAL run; return the checkpoint's id."""
+    name = f"import {file_name}"[:128]
     run_id = client.post("/runs", {"type": "EXTERNAL", "name": name})["id"]
     try:
-        checkpoint_id = client.upload(f"/runs/{run_id}/checkpoints/{sha256}", path)["id"]
-        client.post(f"/checkpoints/{checkpoint_id}:commit", {"iteration": 0})
+        checkpoint = client.upload(f"/runs/{run_id}/checkpoints/{sha256}", path)
+        iteration = checkpoint.get("iteration", 0)
+        client.post(f"/checkpoints/{checkpoint['id']}:commit", {"iteration": iteration})
+        for begin in range(0, len(curve), LINES):
+            stretch = _series(curve[begin : begin + LINES])
+            client.post(f"/runs/{run_id}/metrics", {"series": stretch})
     except ApiError as error:
         client.post(f"/runs/{run_id}/finish", {"state": "FAILED", "error": error.message})
         raise
     client.post(f"/runs/{run_id}/finish")
-    return checkpoint_id
+    return checkpoint["id"]
