@@ -69,7 +69,7 @@ def planned(
     All contestants have a turn before anybody has the next, for the machine may change its speed.
     """
     for seed in range(seeds):
-        for scenario in scenarios:
+        for scenario in (name for name in scenarios if seed < SCENARIOS[name].seeds):
             for name in names:
                 contestant = CONTESTANTS[name]
                 is_repeated = bool(contestant.algorithm) or seed == 0

@@ -8,13 +8,15 @@ from types import MappingProxyType
 from bench.train.environments import OURS
 
 BASIC, CENTER, HEALTH = "basic", "defend_the_center", "health_gathering"
+DEATHMATCH = "deathmatch_shotgun"
 
 
 @dataclass(frozen=True)
 class Scenario:
     """What a score means, how often contestants are judged, and the score that counts as solved.
 
-    `dqn_bar` is the one for algorithms that learn values of actions, which take longer.
+    `dqn_bar` is the one for algorithms that learn values of actions, which take longer. `seeds` is
+    the most that are worth the time.
     """
 
     name: str
@@ -22,6 +24,7 @@ class Scenario:
     evaluate_every_s: float
     bar: float
     dqn_bar: float
+    seeds: int = 3
 
 
 SCENARIOS: MappingProxyType[str, Scenario] = MappingProxyType(
@@ -31,6 +34,7 @@ SCENARIOS: MappingProxyType[str, Scenario] = MappingProxyType(
             Scenario(BASIC, "mean return", 5.0, 75.0, 70.0),
             Scenario(CENTER, "kills", 10.0, 10.0, 10.0),
             Scenario(HEALTH, "tics survived", 20.0, 1500.0, 1500.0),
+            Scenario(DEATHMATCH, "kills per death against 4 bots", 60.0, 1.0, 1.0, seeds=1),
         )
     }
 )
@@ -114,7 +118,7 @@ _ROWS = (
     Contestant("elodrome_sampler", "Elodrome, random play", "", "bench.train.sampler", _RAW),
     Contestant(
         *("elodrome_ppo", "Elodrome PPO", "ppo", _OURS),
-        {BASIC: 60.0, CENTER: 600.0, HEALTH: 900.0},
+        {BASIC: 60.0, CENTER: 600.0, HEALTH: 900.0, DEATHMATCH: 7200.0},
         ("PPO",),
         color="#1b6ca8",
     ),

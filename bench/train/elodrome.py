@@ -38,6 +38,27 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
         "final_learning_rate": 0.1,
         "checkpoint_interval": 60,
     },
+    ("PPO", "deathmatch_shotgun"): {
+        # A turret meets more of its eight enemies in an hour, and is judged against four.
+        "action_combinations": "turn_lr;attack",
+        "bots": 4,
+        "curriculum": [{"scenario": "deathmatch_shotgun", "bots": 8}],
+        "test_maps": ["deathmatch_shotgun"],
+        "episode_tics": 2100,
+        "reward_weights": {"kill": 1.0, "hit": 0.2},
+        "game_variables": ["SELECTED_WEAPON_AMMO"],
+        "height": 48,
+        "width": 80,
+        "channels": [16, 32, 64],
+        "rollout_steps": 128,
+        "batch_size": 512,
+        "learning_rate": 1e-3,
+        "final_learning_rate": 0.1,
+        "gamma": 0.97,
+        "entropy_weight": 0.01,
+        "total_steps": 7_000_000,
+        "checkpoint_interval": 100,
+    },
     ("DQN", "basic"): {"persist_replay": False, "checkpoint_interval": 40},
 }
 """What differs from the defaults; runs end at their cap or their own length."""
@@ -94,10 +115,10 @@ def main() -> None:
 
 
 def judge(policy: Policy, config: Config) -> float:
-    """Play the evaluation episodes; answers their mean score."""
+    """Play the evaluation episodes; answers their mean score, of a deathmatch kills per death."""
     game = game_setup(config).start(config.scenario)
     stack = Stack(game.observation_space)
-    scores = []
+    scores, kills, deaths = [], 0.0, 0.0
     for seed in EVALUATION_SEEDS:
         policy.begin()
         game.new_episode(seed, stack.newest)
@@ -107,8 +128,10 @@ def judge(policy: Policy, config: Config) -> float:
         ).ended:
             stack.push()
         scores.append(_score(config.scenario, game.total_reward, game.variables))
+        kills += game.facts.get("kills", 0.0)
+        deaths += game.facts.get("deaths", 0.0)
     game.close()
-    return sum(scores) / len(scores)
+    return kills / max(deaths, 1.0) if config.bots else sum(scores) / len(scores)
 
 
 def _score(scenario: str, total_reward: float, variables: Mapping[str, float]) -> float:

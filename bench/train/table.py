@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from bench.report import Row, number
-from bench.train.contestants import BASIC, CENTER, CONTESTANTS, HEALTH, SCENARIOS
+from bench.train.contestants import BASIC, CENTER, CONTESTANTS, DEATHMATCH, HEALTH, SCENARIOS
 from bench.train.curves import median_or_never, reached_at, stays_from
 
 if TYPE_CHECKING:
@@ -129,6 +129,7 @@ def _learning(runs: Runs) -> list[Row]:
     final = runs.worst_last("elodrome_ppo", BASIC)
     many = runs.latest("elodrome_ppo", CENTER, partial(stays_from, bar=MANY_KILLS))
     enough = runs.latest("elodrome_ppo", HEALTH, partial(reached_at, bar=SCENARIOS[HEALTH].bar))
+    ratio = runs.worst_last("elodrome_ppo", DEATHMATCH)
     return [
         *_sooner(runs, "elodrome_ppo", BASIC, PPO_PEERS, 1 / 3),
         *_row("PPO, basic, last score", final, ceiling, "mean return", more_is_better=True),
@@ -136,6 +137,7 @@ def _learning(runs: Runs) -> list[Row]:
         *_sooner(runs, "elodrome_ppo", CENTER, ("sample_factory",), 1 / 2),
         *_row(f"PPO, {CENTER}, at {MANY_KILLS:g} and staying there", many, 600.0, "s"),
         *_row(f"PPO, {HEALTH}, to {SCENARIOS[HEALTH].bar:g}", enough, 900.0, "s"),
+        *_row(f"PPO, {DEATHMATCH}, last score", ratio, 1.0, "kills per death", more_is_better=True),
     ]
 
 

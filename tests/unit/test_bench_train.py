@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
+import numpy as np
 import psutil
 import pytest
 
 from bench.train.__main__ import planned, read, write
-from bench.train.contestants import BASIC, CENTER, CONTESTANTS, SCENARIOS
+from bench.train.contestants import BASIC, CENTER, CONTESTANTS, DEATHMATCH, SCENARIOS
 from bench.train.curves import (
     Point,
     Run,
@@ -22,8 +23,11 @@ from bench.train.curves import (
     stays_from,
 )
 from bench.train.picture import draw, median_curve, ticks
+from bench.train.publish import publish
 from bench.train.runner import supervise
 from bench.train.table import Runs, figures, targets
+from tests.unit.test_trainer_checkpoint import MANIFEST
+from trainer import checkpoint
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -167,6 +171,7 @@ def test_turns_alternate_and_what_does_not_learn_runs_once() -> None:
         ("sb3_dqn", BASIC, 1, 100.0),
         ("sb3_ppo", CENTER, 1, 100.0),
     ]
+    assert len(list(planned(["elodrome_ppo"], [DEATHMATCH], seeds=3, cap_s=100.0))) == 1
 
 
 def test_median_curve_keeps_scores_until_the_next_evaluation() -> None:
@@ -211,6 +216,21 @@ def test_ticks_are_round_and_few(low: float, high: float, expected: list[float])
 
 def test_picture_of_nothing_is_a_picture() -> None:
     assert ET.fromstring(draw([])).tag.endswith("svg")
+
+
+def test_an_agent_is_published_without_what_it_learned_with(tmp_path: Path) -> None:
+    network, optimizer = np.ones(3, np.float32), np.ones(7, np.float32)
+    source, kept = tmp_path / "20.safetensors", tmp_path / "agent.safetensors"
+    checkpoint.write(source, MANIFEST, {"network.a": network, "optimizer.a": optimizer})
+    publish(source, kept, curve(0.5, 2.0))
+    assert checkpoint.read_manifest(kept) == MANIFEST
+    assert checkpoint.read_group(kept, "network")["a"].tolist() == network.tolist()
+    assert checkpoint.read_group(kept, "optimizer") == {}
+    lines = [json.loads(line) for line in kept.with_suffix(".jsonl").read_text().splitlines()]
+    assert lines == [
+        {"step": 100, "values": {"eval_score": 0.5}},
+        {"step": 200, "values": {"eval_score": 2.0}},
+    ]
 
 
 def test_nothing_outlives_its_contestant(tmp_path: Path) -> None:
