@@ -10,7 +10,7 @@ import pytest
 from elodrome.registry.v1.checkpoint_pb2 import Checkpoint
 
 from services.executor import certification, judge, log_text, run_config
-from services.executor.drivers.driver import Observation, Phase
+from services.executor.drivers.driver import Fault, Observation, Phase
 from services.executor.judge import Case, Step
 from services.executor.lifecycle import Ending
 from services.executor.models import certificate
@@ -100,7 +100,7 @@ def test_a_worker_that_was_asked_to_stop_and_ends_cleanly_did_so() -> None:
 
 
 def test_running_out_of_memory_is_told_from_a_crash() -> None:
-    killed = Observation(Phase.EXITED, 137, is_out_of_memory=True)
+    killed = Observation(Phase.EXITED, 137, Fault.OUT_OF_MEMORY)
     assert outcome_of(a_case(killed)) is JobOutcome.OUT_OF_MEMORY
     raised = Observation(Phase.EXITED, 1, last_words="MemoryError: no room")
     assert outcome_of(a_case(raised)) is JobOutcome.OUT_OF_MEMORY
