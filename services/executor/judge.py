@@ -129,6 +129,13 @@ def _clean_exit(case: Case) -> Ending:
 
 def _overdue(case: Case, settings: ExecutorSettings) -> Ending | None:
     """Return the ending of a worker that did not do something in time."""
+    late = _late(case, settings)
+    if late is not None and case.seen.fault is not None:
+        return _faulty(case.seen.fault, case.seen)
+    return late or _refusing_to_stop(case, settings)
+
+
+def _late(case: Case, settings: ExecutorSettings) -> Ending | None:
     job, now = case.job, case.now
     if job.state is JobState.STARTING:
         if _is_past(case.seen.start_time or job.launch_time, settings.start_timeout_s, now):
@@ -137,7 +144,7 @@ def _overdue(case: Case, settings: ExecutorSettings) -> Ending | None:
     elif _is_past(job.expire_time, 0, now):
         limit = f"{settings.lease_expiry_s:g} s"
         return Ending(JobOutcome.LEASE_EXPIRED, f"the worker was silent for {limit}")
-    return _refusing_to_stop(case, settings)
+    return None
 
 
 def _refusing_to_stop(case: Case, settings: ExecutorSettings) -> Ending | None:

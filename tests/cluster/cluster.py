@@ -1,0 +1,402 @@
+"""A cluster of one node whose containers are processes of this machine.
+
+Jobs get pods, pods get a process, and what happens to the process gets into the status, as the
+Job controller and the kubelet would have it. An image stands for this very environment: the
+process inherits PATH and PYTHONPATH, and a path below a mounted volume is replaced by a directory
+of the pod's own in `workingDir` and in the values of variables. Faults are methods.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from services.executor.drivers import processes
+from tests.cluster.api_server import ApiServer
+from tests.cluster.store import Object, StatusError, Store, now
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_INHERITED = ("PATH", "PYTHONPATH", "TZ")
+_POLL_S = 0.03
+
+
+class Cluster:
+    """Starts with nothing in it; `stop` ends every process."""
+
+    def __init__(self, directory: Path, *, namespace: str = "workloads") -> None:
+        self.namespace = namespace
+        self.store = Store()
+        self.broken_images: set[str] = set()
+        self.holds_pods = False
+        self.api = ApiServer(self.store, self.delete, self._log)
+        self._directory = directory
+        self._pods: dict[str, Pod] = {}
+        self._stopped = threading.Event()
+        threading.Thread(target=self._control, name="job controller", daemon=True).start()
+
+    def kubeconfig(self) -> Path:
+        """Write and return the file that leads the official client here."""
+        path = self._directory / "kubeconfig"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(
+            "{apiVersion: v1, kind: Config, current-context: here,"
+            f" clusters: [{{name: here, cluster: {{server: '{self.api.url}'}}}}],"
+            " contexts: [{name: here, context: {cluster: here, user: me}}],"
+            " users: [{name: me, user: {}}]}"
+        )
+        return path
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self.api.stop()
+        for pod in list(self._pods.values()):
+            pod.kill()
+
+    def pod_of(self, job: str) -> Pod:
+        """Return the newest pod of a Job, whether or not it has ended."""
+        found = [pod for pod in list(self._pods.values()) if pod.job == job]
+        if not found:
+            raise StatusError(404, "NotFound", f"no pod of {job}")
+        return found[-1]
+
+    def evict(self, job: str, reason: str, message: str) -> None:
+        """Take the place away from a pod, with its grace."""
+        pod = self.pod_of(job)
+        pod.disrupt(reason, message)
+        pod.delete(None)
+
+    def lose_node(self, job: str) -> None:
+        """Let the node of a pod vanish: nobody tells the API server how the process ends."""
+        pod = self.pod_of(job)
+        pod.is_lost = True
+        pod.disrupt("DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint")
+        pod.change(lambda item: item["metadata"].update(deletionTimestamp=now()))
+        pod.kill()
+
+    def run_out_of_memory(self, job: str) -> None:
+        """Let the kernel kill the container of a pod."""
+        self.pod_of(job).kill_for_memory()
+
+    def delete(self, resource: str, name: str, options: Object) -> None:
+        """Do what DELETE means for a resource."""
+        if resource == "pods":
+            if (pod := self._pods.get(name)) is not None:
+                pod.delete(options.get("gracePeriodSeconds"))
+            return
+        uid = self.store.get(resource, name)["metadata"]["uid"]
+        self.store.remove(resource, name)
+        for kind in ("pods", "secrets"):
+            for item in self.store.list(kind):
+                owners = item["metadata"].get("ownerReferences") or ()
+                if any(owner["uid"] == uid for owner in owners):
+                    self.delete(kind, item["metadata"]["name"], {})
+
+    def _log(self, name: str, follow: bool) -> Iterator[bytes]:
+        self.store.get("pods", name)
+        pod = self._pods[name]
+        if pod.is_lost:
+            raise StatusError(500, "InternalError", "the node does not answer")
+        return pod.log(follow=follow)
+
+    def _control(self) -> None:
+        while not self._stopped.is_set():
+            for job in self.store.list("jobs"):
+                try:
+                    self._sync(job)
+                except StatusError:
+                    continue  # deleted meanwhile
+            self._stopped.wait(_POLL_S)
+
+    def _sync(self, job: Object) -> None:
+        """Bring one Job a step on, as the Job controller would."""
+        name, spec, status = job["metadata"]["name"], job["spec"], job.get("status", {})
+        pods = [pod for pod in self._pods.values() if pod.uid == job["metadata"]["uid"]]
+        conditions = {item["type"] for item in status.get("conditions", ())}
+        if conditions & {"Complete", "Failed"}:
+            self._expire(job)
+            return
+        active = [pod for pod in pods if not pod.has_ended.is_set()]
+        if spec.get("suspend"):
+            for pod in active:
+                pod.delete(None)
+            self._note(name, active, {"Suspended"} - conditions, "JobSuspended")
+            return
+        self._begin(name)
+        if "FailureTarget" in conditions or self._is_late(job, pods):
+            self._end_late(name, active)
+        elif (verdict := _verdict(job, pods)) is not None:
+            self._finish(name, *verdict)
+        elif not active and not self.holds_pods:
+            self._start_pod(job)
+
+    def _begin(self, name: str) -> None:
+        def change(item: Object) -> None:
+            item.setdefault("status", {}).setdefault("startTime", now())
+
+        self.store.update("jobs", name, change)
+
+    def _end_late(self, name: str, active: list[Pod]) -> None:
+        verdict = ("DeadlineExceeded", "Job was active longer than specified deadline")
+        self._finish(name, "FailureTarget", *verdict)
+        for pod in active:
+            pod.delete(None)
+        if not active:
+            self._finish(name, "Failed", *verdict)
+
+    def _is_late(self, job: Object, pods: list[Pod]) -> bool:
+        limit_s = job["spec"].get("activeDeadlineSeconds")
+        started = [pod.start_s for pod in pods]
+        return limit_s is not None and bool(started) and time.monotonic() > min(started) + limit_s
+
+    def _start_pod(self, job: Object) -> None:
+        template = job["spec"]["template"]
+        metadata = {
+            "generateName": f"{job['metadata']['name']}-",
+            "namespace": self.namespace,
+            "labels": {**template["metadata"]["labels"], "job-name": job["metadata"]["name"]},
+            "ownerReferences": [
+                {"apiVersion": "batch/v1", "kind": "Job", "controller": True}
+                | {key: job["metadata"][key] for key in ("name", "uid")}
+            ],
+        }
+        item = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata}
+        status = {"phase": "Pending"}
+        item = self.store.create("pods", item | {"spec": template["spec"], "status": status})
+        self._pods[item["metadata"]["name"]] = Pod(self, item, self._directory)
+
+    def _note(self, name: str, active: list[Pod], missing: set[str], reason: str) -> None:
+        def change(item: Object) -> None:
+            status = item.setdefault("status", {})
+            status["active"] = len(active)
+            status.pop("startTime", None)
+            status.setdefault("conditions", []).extend(_condition(kind, reason) for kind in missing)
+
+        self.store.update("jobs", name, change)
+
+    def _finish(self, name: str, kind: str, reason: str, message: str) -> None:
+        def change(item: Object) -> None:
+            conditions = item.setdefault("status", {}).setdefault("conditions", [])
+            if all(held["type"] != kind for held in conditions):
+                conditions.append(_condition(kind, reason, message))
+
+        self.store.update("jobs", name, change)
+
+    def _expire(self, job: Object) -> None:
+        """Delete a Job that has been finished for its time to live; 0 is at once."""
+        if job["spec"].get("ttlSecondsAfterFinished") == 0:
+            self.delete("jobs", job["metadata"]["name"], {})
+
+
+class Pod:
+    """One pod and the process that is its container."""
+
+    def __init__(self, cluster: Cluster, item: Object, directory: Path) -> None:
+        self._cluster = cluster
+        self.name = item["metadata"]["name"]
+        self.job = item["metadata"]["labels"]["job-name"]
+        self.uid = item["metadata"]["ownerReferences"][0]["uid"]
+        self.start_s = time.monotonic()
+        self.exit_code: int | None = None
+        self.has_ended = threading.Event()
+        self.is_lost = False
+        self.conditions: list[Object] = []
+        self._spec = item["spec"]
+        self._container = item["spec"]["containers"][0]
+        self._place = directory / "pods" / self.name
+        self._deleted = threading.Event()
+        self._kill_at = float("inf")
+        self._is_out_of_memory = False
+        self.process: subprocess.Popen[bytes] | None = None
+        threading.Thread(target=self._run, name=self.name, daemon=True).start()
+
+    def change(self, change: Any) -> None:
+        try:
+            self._cluster.store.update("pods", self.name, change)
+        except StatusError:
+            return
+
+    def disrupt(self, reason: str, message: str) -> None:
+        self.conditions.append(_condition("DisruptionTarget", reason, message))
+        self.change(lambda item: item["status"].update(conditions=self.conditions))
+
+    def delete(self, grace_s: float | None) -> None:
+        """Ask the process to end; kill it when its grace is over. 0 forgets the pod at once."""
+        grace_s = self._spec["terminationGracePeriodSeconds"] if grace_s is None else grace_s
+        self._kill_at = min(self._kill_at, time.monotonic() + grace_s)
+        if grace_s == 0 or self.has_ended.is_set():
+            self._cluster.store.remove("pods", self.name)
+        elif not self._deleted.is_set():
+            self.change(lambda item: item["metadata"].update(deletionTimestamp=now()))
+            if self.process is not None:
+                processes.send(self.process.pid, signal.SIGTERM)
+        self._deleted.set()
+
+    def kill(self) -> None:
+        """End every process of the container, also those that left its session."""
+        pids = set(processes.marked(f"FAKE_POD={self.name}"))
+        for pid in pids:
+            processes.send(pid, signal.SIGKILL)
+
+    def kill_for_memory(self) -> None:
+        self._is_out_of_memory = True
+        self.kill()
+
+    def log(self, *, follow: bool) -> Iterator[bytes]:
+        path = self._place / "log"
+        position = 0
+        while True:
+            is_last = self.has_ended.is_set() or not follow
+            data = path.read_bytes()[position:] if path.exists() else b""
+            position += len(data)
+            if data:
+                yield data
+            if is_last:
+                return
+            self.has_ended.wait(_POLL_S)
+
+    def _run(self) -> None:
+        if self._wait_for_image() and (environment := self._wait_for_secrets()) is not None:
+            self._start(environment)
+            while self.process is not None and self.process.poll() is None:
+                self._look_after(self.process)
+                time.sleep(_POLL_S)
+            self.kill()
+        self._end()
+
+    def _wait_for_image(self) -> bool:
+        while self._container["image"] in self._cluster.broken_images:
+            message = f'Back-off pulling image "{self._container["image"]}": not found'
+            self._state({"waiting": {"reason": "ImagePullBackOff", "message": message}})
+            if self._deleted.wait(_POLL_S):
+                return False
+        return not self._deleted.is_set()
+
+    def _wait_for_secrets(self) -> dict[str, str] | None:
+        while not self._deleted.is_set():
+            try:
+                return {item["name"]: self._value(item) for item in self._container["env"]}
+            except StatusError as error:
+                reason = "CreateContainerConfigError"
+                self._state({"waiting": {"reason": reason, "message": str(error)}})
+                self._deleted.wait(_POLL_S)
+        return None
+
+    def _value(self, item: Object) -> str:
+        if "value" in item:
+            return self._mapped(item["value"].replace("$$", "$"))
+        reference = item["valueFrom"]["secretKeyRef"]
+        secret = self._cluster.store.get("secrets", reference["name"])
+        if reference["key"] in secret.get("stringData", {}):
+            return secret["stringData"][reference["key"]]
+        return base64.b64decode(secret["data"][reference["key"]]).decode()
+
+    def _mapped(self, text: str) -> str:
+        for mount in self._container["volumeMounts"]:
+            if text == mount["mountPath"] or text.startswith(mount["mountPath"] + "/"):
+                return str(self._place / mount["name"]) + text[len(mount["mountPath"]) :]
+        return text
+
+    def _start(self, environment: dict[str, str]) -> None:
+        for volume in self._spec["volumes"]:
+            (self._place / volume["name"]).mkdir(parents=True, exist_ok=True)
+        inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+        with (self._place / "log").open("wb") as output:
+            try:
+                self.process = subprocess.Popen(
+                    [word.replace("$$", "$") for word in self._container["command"]],
+                    cwd=self._mapped(self._container["workingDir"]),
+                    env={**inherited, **environment, "FAKE_POD": self.name},
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                self.exit_code = 128
+                self._state({"terminated": {"exitCode": 128, "reason": "StartError"}})
+                output.write(f"exec: {error}\n".encode())
+                return
+        self._state({"running": {"startedAt": now()}}, phase="Running")
+        if self._deleted.is_set():
+            processes.send(self.process.pid, signal.SIGTERM)
+
+    def _look_after(self, process: subprocess.Popen[bytes]) -> None:
+        if time.monotonic() > self._kill_at:
+            self.kill()
+        limit = int(self._container["resources"]["limits"].get("memory", 0))
+        if limit:
+            used = sum(
+                item.resident_bytes for item in processes.scan() if item.session_id == process.pid
+            )
+            if used > limit:
+                self.kill_for_memory()
+
+    def _end(self) -> None:
+        if self.process is not None:
+            code = self.process.wait()
+            self.exit_code = 128 - code if code < 0 else code
+        if self.is_lost:
+            self.has_ended.set()
+            return
+        if self.exit_code is not None:
+            reason = (
+                "OOMKilled"
+                if self._is_out_of_memory
+                else "Error"
+                if self.exit_code
+                else "Completed"
+            )
+            ended = {"exitCode": self.exit_code, "reason": reason, "finishedAt": now()}
+            self._state({"terminated": ended}, phase="Failed" if self.exit_code else "Succeeded")
+        self.has_ended.set()
+        if self._deleted.is_set():
+            self._cluster.store.remove("pods", self.name)
+            shutil.rmtree(self._place / "work", ignore_errors=True)
+
+    def _state(self, state: Object, phase: str = "Pending") -> None:
+        status = {"name": self._container["name"], "image": self._container["image"]}
+        status |= {"imageID": "", "ready": "running" in state, "restartCount": 0, "state": state}
+        self.change(lambda item: item["status"].update(phase=phase, containerStatuses=[status]))
+
+
+def _verdict(job: Object, pods: list[Pod]) -> tuple[str, str, str] | None:
+    """Return the condition with which a Job is over, its reason and message."""
+    ended = [pod for pod in pods if pod.has_ended.is_set()]
+    failed = [pod for pod in ended if pod.exit_code != 0]
+    if len(failed) < len(ended):
+        return "Complete", "CompletionsReached", "Reached expected number of succeeded pods"
+    for pod in failed:
+        if why := _policy(job, pod):
+            return "Failed", "PodFailurePolicy", why
+    if len(failed) > job["spec"]["backoffLimit"]:
+        return "Failed", "BackoffLimitExceeded", "Job has reached the specified backoff limit"
+    return None
+
+
+def _policy(job: Object, pod: Pod) -> str:
+    """Return why the failure policy ends a Job with this pod; empty where it does not."""
+    for index, rule in enumerate(job["spec"].get("podFailurePolicy", {}).get("rules", ())):
+        wanted = {item["type"] for item in rule.get("onPodConditions", ())}
+        held = wanted & {item["type"] for item in pod.conditions}
+        codes = rule.get("onExitCodes", {}).get("values", ())
+        if rule["action"] == "FailJob" and (held or pod.exit_code in codes):
+            what = (
+                f"has condition {min(held)}" if held else f"failed with exit code {pod.exit_code}"
+            )
+            return f"Pod {pod.name} {what} matching FailJob rule at index {index}"
+    return ""
+
+
+def _condition(kind: str, reason: str, message: str = "") -> Object:
+    return {"type": kind, "status": "True", "reason": reason, "message": message} | {
+        "lastTransitionTime": now()
+    }
