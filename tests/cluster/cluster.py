@@ -2,8 +2,8 @@
 
 Jobs get pods, pods get a process, and what happens to the process gets into the status, as the
 Job controller and the kubelet would have it. An image stands for this very environment: the
-process inherits PATH and PYTHONPATH, and a path below a mounted volume is replaced by a directory
-of the pod's own in `workingDir` and in the values of variables. Faults are methods.
+process inherits PATH and PYTHONPATH, and the path of a mounted volume is replaced by a directory of
+the pod's own, as `workingDir` and as the value of a variable. Faults are methods.
 """
 
 from __future__ import annotations
@@ -301,8 +301,8 @@ class Pod:
 
     def _mapped(self, text: str) -> str:
         for mount in self._container["volumeMounts"]:
-            if text == mount["mountPath"] or text.startswith(mount["mountPath"] + "/"):
-                return str(self._place / mount["name"]) + text[len(mount["mountPath"]) :]
+            if text == mount["mountPath"]:
+                return str(self._place / mount["name"])
         return text
 
     def _start(self, environment: dict[str, str]) -> None:

@@ -13,26 +13,20 @@ from services.executor.drivers.driver import Fault, Launch, Observation, Phase
 from services.executor.drivers.kube_api import KubeApi
 from services.executor.drivers.kube_job import Placement
 from services.executor.drivers.kubernetes import KubernetesDriver
-from tests.cluster.cluster import Cluster
 from tests.cluster.store import StatusError
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
+
+    from tests.cluster.cluster import Cluster
 
 IMAGE = "example.org/worker:1"
 NAME = "0c6f6e52-a1"
 JOB = f"elo-{NAME}"
 WAITS = "trap 'echo saving; exit 0' TERM; echo ready; while :; do sleep 0.05; done"
 STUBBORN = "trap '' TERM; echo ready; while :; do sleep 0.05; done"
-
-
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    running = Cluster(tmp_path / "cluster")
-    yield running
-    running.stop()
 
 
 @asynccontextmanager
