@@ -95,7 +95,7 @@ async def test_an_evicted_run_says_by_whom_and_goes_on(
     service_environment: Environment, tokens: Tokens, cluster: Cluster
 ) -> None:
     async with running_executor(
-        service_environment, tokens, plan="silent,complete", cluster=cluster
+        service_environment, tokens, plan="obey,complete", cluster=cluster
     ) as bench:
         run = await bench.create({}, max_retries=0)
         await steps_beyond(bench, run.id, 0)
@@ -145,7 +145,7 @@ async def test_a_run_goes_on_when_its_job_is_deleted_by_hand(
     service_environment: Environment, tokens: Tokens, cluster: Cluster
 ) -> None:
     async with running_executor(
-        service_environment, tokens, plan="silent,complete", cluster=cluster
+        service_environment, tokens, plan="obey,complete", cluster=cluster
     ) as bench:
         run = await bench.create({})
         await steps_beyond(bench, run.id, 0)
