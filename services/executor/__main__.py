@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from kit import server
 from kit.server import Parts
+from services.executor.drivers.kube_job import Placement
 from services.executor.drivers.process import ProcessDriver
 from services.executor.log_tails import LogTails
 from services.executor.reconciler import Reconciler
@@ -17,15 +18,16 @@ from services.executor.servicers.training import TrainingServicer
 from services.executor.settings import ExecutorSettings
 
 if TYPE_CHECKING:
-    from kit.server import Context
+    from kit.server import Context, Loop
+    from services.executor.drivers.driver import Driver
+
+_CONNECTIONS = 16
 
 
 def build(context: Context) -> Parts:
     """Wire the executor."""
     settings: ExecutorSettings = context.settings
-    driver = ProcessDriver(
-        (settings.home / "jobs").resolve(), memory_bytes=settings.worker_memory_bytes
-    )
+    driver, following = _driver(settings)
     tails = LogTails(settings, context.sessions, driver)
     reconciler = Reconciler(
         settings=settings,
@@ -42,8 +44,39 @@ def build(context: Context) -> Parts:
             LeaseServicer(context),
             MetricServicer(context),
         ],
-        loops={"reconciler": reconciler.run, "logs": tails.run},
+        loops={"reconciler": reconciler.run, "logs": tails.run, **following},
     )
+
+
+def _driver(settings: ExecutorSettings) -> tuple[Driver, dict[str, Loop]]:
+    """Return the place where workers run, and what has to run for it."""
+    directory = (settings.home / "jobs").resolve()
+    if settings.driver == "process":
+        return ProcessDriver(directory, memory_bytes=settings.worker_memory_bytes), {}
+    # An install without a cluster does without the client of one.
+    from services.executor.drivers.kube_api import KubeApi  # noqa: PLC0415
+    from services.executor.drivers.kubernetes import KubernetesDriver  # noqa: PLC0415
+
+    api = KubeApi(
+        kubeconfig=settings.kube_config,
+        queries_per_s=settings.kube_queries_per_s,
+        # A log is followed on a connection of its own.
+        connections=settings.max_jobs + _CONNECTIONS,
+    )
+    placement = Placement(
+        namespace=settings.kube_namespace,
+        image=settings.worker_image,
+        cpus=settings.worker_cpus,
+        memory_bytes=settings.worker_memory_bytes,
+        gpus=settings.worker_gpus,
+        gpu_products=settings.worker_gpu_products,
+        priority_classes={str(role): name for role, name in settings.kube_priority_classes.items()},
+        runtime_class=settings.kube_runtime_class,
+        queue=settings.kube_queue,
+        image_pull_secrets=settings.kube_image_pull_secrets,
+    )
+    driver = KubernetesDriver(api, placement, directory)
+    return driver, {"cluster": driver.run}
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from datetime import timedelta
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from services.executor.drivers.driver import Phase
+from services.executor.drivers.driver import Fault, Phase
 from services.executor.lifecycle import LIMITS, Ending
 from services.executor.states import JobOutcome, JobState, RunState
 
@@ -54,7 +54,15 @@ _BY_EXIT_CODE: dict[int | None, tuple[JobOutcome, str]] = {
     _FIRST_SIGNAL + signal.SIGKILL: (JobOutcome.VANISHED, "the worker was killed"),
     _FIRST_SIGNAL + signal.SIGTERM: (JobOutcome.REQUESTED, "the worker was told to end"),
 }
+_BY_FAULT = {
+    Fault.OUT_OF_MEMORY: (JobOutcome.OUT_OF_MEMORY, "the worker used more memory than it may"),
+    Fault.DEADLINE: (JobOutcome.TIME_LIMIT, "the worker was ended at its deadline"),
+    Fault.EVICTED: (JobOutcome.EVICTED, "the worker lost its place"),
+    Fault.IMAGE_PULL: (JobOutcome.IMAGE_PULL, "the worker's image could not be fetched"),
+}
 _SELF_EXPLAINED = frozenset({JobOutcome.CRASH, JobOutcome.USER_ERROR})
+_REFRESH_S = 300.0
+"""Seconds after which a worker that still waits for its place is given a new token."""
 _HARD_LIMIT_SHARE = 0.2
 """How much longer than its time limit a run may take to save and end, as a share of the limit."""
 # What Python, torch and C++ say last when an allocation fails.
@@ -69,14 +77,18 @@ def judge(case: Case, settings: ExecutorSettings) -> Ending | Step:
         if case.job.state is JobState.STARTING:
             return Step.RELAUNCH
         return Ending(JobOutcome.VANISHED, "the worker's process is gone without a trace")
+    if case.seen.phase is Phase.WAITING and case.job.state is JobState.STARTING:
+        return _waiting(case, settings)
     return _overdue(case, settings) or _next_step(case)
 
 
 def ending_of(case: Case) -> Ending:
     """Read the ending out of an exit code and the worker's last words."""
     code, words = case.seen.exit_code, case.seen.last_words
-    if case.seen.is_out_of_memory or (code and any(sign in words for sign in _OUT_OF_MEMORY)):
-        return Ending(JobOutcome.OUT_OF_MEMORY, "the worker used more memory than it may", code)
+    if case.seen.fault is not None:
+        return _faulty(case.seen.fault, case.seen)
+    if code and any(sign in words for sign in _OUT_OF_MEMORY):
+        return _faulty(Fault.OUT_OF_MEMORY, case.seen)
     if code == 0:
         return _clean_exit(case)
     outcome, reason = _BY_EXIT_CODE.get(code, (JobOutcome.CRASH, "the worker failed"))
@@ -86,6 +98,24 @@ def ending_of(case: Case) -> Ending:
         reason = f"{reason} (exit code {code})"
     said = f": {words}" if words and outcome in _SELF_EXPLAINED else ""
     return Ending(outcome, reason + said, code)
+
+
+def _faulty(fault: Fault, seen: Observation) -> Ending:
+    outcome, reason = _BY_FAULT[fault]
+    return Ending(outcome, f"{reason}: {seen.detail}" if seen.detail else reason, seen.exit_code)
+
+
+def _waiting(case: Case, settings: ExecutorSettings) -> Ending | Step:
+    """Let a worker wait for its place as long as need be, but not for an image there is not."""
+    late = _is_past(case.job.launch_time, settings.start_timeout_s, case.now)
+    if late and case.seen.fault is Fault.IMAGE_PULL:
+        return _faulty(Fault.IMAGE_PULL, case.seen)
+    if ending := _refusing_to_stop(case, settings):
+        return ending
+    step = _next_step(case)
+    if step is Step.NONE and case.run.requested_state is None:
+        return Step.RELAUNCH if _is_past(case.job.launch_time, _REFRESH_S, case.now) else step
+    return step
 
 
 def _clean_exit(case: Case) -> Ending:
@@ -99,15 +129,22 @@ def _clean_exit(case: Case) -> Ending:
 
 def _overdue(case: Case, settings: ExecutorSettings) -> Ending | None:
     """Return the ending of a worker that did not do something in time."""
+    late = _late(case, settings)
+    if late is not None and case.seen.fault is not None:
+        return _faulty(case.seen.fault, case.seen)
+    return late or _refusing_to_stop(case, settings)
+
+
+def _late(case: Case, settings: ExecutorSettings) -> Ending | None:
     job, now = case.job, case.now
     if job.state is JobState.STARTING:
-        if _is_past(job.launch_time, settings.start_timeout_s, now):
+        if _is_past(case.seen.start_time or job.launch_time, settings.start_timeout_s, now):
             limit = f"{settings.start_timeout_s:g} s"
             return Ending(JobOutcome.LEASE_EXPIRED, f"the worker took no lease within {limit}")
     elif _is_past(job.expire_time, 0, now):
         limit = f"{settings.lease_expiry_s:g} s"
         return Ending(JobOutcome.LEASE_EXPIRED, f"the worker was silent for {limit}")
-    return _refusing_to_stop(case, settings)
+    return None
 
 
 def _refusing_to_stop(case: Case, settings: ExecutorSettings) -> Ending | None:
@@ -122,11 +159,16 @@ def _refusing_to_stop(case: Case, settings: ExecutorSettings) -> Ending | None:
     return Ending(LIMITS.get(case.run.requested_reason, JobOutcome.REQUESTED), reason)
 
 
+def hard_limit_s(run: Run, settings: ExecutorSettings) -> float:
+    """Return how much longer than its time limit a run may take to save and end."""
+    return max(settings.stop_grace_s, _HARD_LIMIT_SHARE * run.time_limit_s)
+
+
 def _grace_s(run: Run, settings: ExecutorSettings) -> float:
     if run.requested_state is RunState.CANCELLED:
         return settings.cancel_grace_s
     if run.requested_reason == JobOutcome.TIME_LIMIT:
-        return max(settings.stop_grace_s, _HARD_LIMIT_SHARE * run.time_limit_s)
+        return hard_limit_s(run, settings)
     return settings.stop_grace_s
 
 

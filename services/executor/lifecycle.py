@@ -36,7 +36,10 @@ LIMITS = {outcome.value: outcome for outcome in (JobOutcome.TIME_LIMIT, JobOutco
 
 _MAX_BACKOFF_S = 3600.0
 _PLATFORM_BACKOFF_S = 5.0
+_PLACE = frozenset({JobOutcome.PLATFORM, JobOutcome.EVICTED})
 _FINAL = frozenset({JobOutcome.USER_ERROR, JobOutcome.DIVERGED})
+# Those are no fault of the worker: it was told by somebody else to stop.
+_UNCOUNTED = frozenset({JobOutcome.REQUESTED, JobOutcome.EVICTED})
 _LOST = frozenset({JobOutcome.LEASE_EXPIRED, JobOutcome.VANISHED, JobOutcome.FENCED})
 # A later request may only ask for more.
 _URGENCY = {RunState.PAUSED: 1, RunState.STOPPED: 2, RunState.CANCELLED: 3}
@@ -221,6 +224,10 @@ async def settle_job(
     await _end_job(session, run, job, ending, now=now)
     if job.state is JobState.SUCCEEDED:
         await _complete(session, run, ending.outcome, now=now)
+    elif wanted is None and ending.outcome in LIMITS.values():
+        # A place that ended the worker at its deadline while no executor was there to ask for it.
+        reason, error = ending.outcome, ending.reason
+        await enter(session, run, RunState.STOPPED, now=now, reason=reason, error=error)
     elif wanted is not None:
         error = "" if job.state is JobState.STOPPED else ending.reason
         await enter(session, run, wanted, now=now, reason=wanted_reason, error=error)
@@ -250,8 +257,7 @@ async def _end_job(
 
 async def _retry_or_fail(session: AsyncSession, run: Run, ending: Ending, *, now: datetime) -> None:
     outcome = ending.outcome
-    # A worker that was told by somebody else to stop did nothing wrong.
-    run.failure_count += outcome is not JobOutcome.REQUESTED
+    run.failure_count += outcome not in _UNCOUNTED
     if outcome in _FINAL or run.failure_count > run.max_retries:
         error = f"attempt {run.attempt}: {ending.reason}"
         await enter(session, run, RunState.FAILED, now=now, reason=outcome, error=error)
@@ -265,7 +271,7 @@ def _backoff_s(run: Run, outcome: JobOutcome) -> float:
     if outcome in _LOST or outcome is JobOutcome.REQUESTED:
         return 0.0
     backoff_s = min(_MAX_BACKOFF_S, run.retry_backoff_s * 2 ** (run.failure_count - 1))
-    return min(_PLATFORM_BACKOFF_S, backoff_s) if outcome is JobOutcome.PLATFORM else backoff_s
+    return min(_PLATFORM_BACKOFF_S, backoff_s) if outcome in _PLACE else backoff_s
 
 
 async def hear_external(session: AsyncSession, run: Run, *, now: datetime, expiry_s: float) -> None:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MAX_LINE_CHARACTERS = 8192
 MAX_LINE_BYTES = 65536
 """A line that has not ended after so many bytes is cut there."""
 
+_LAST_WORDS_BYTES = 4096
+_EXCEPTION = re.compile(rb"[A-Za-z_][A-Za-z0-9_.]*(Error|Exception)\b")
 _CUT = "… (cut)"
 _SECRET = re.compile(
     r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"  # a signed token
@@ -50,3 +56,15 @@ def clean(line: bytes) -> str:
 
 def _escape(match: re.Match[str]) -> str:
     return match[0].encode("unicode_escape").decode("ascii")
+
+
+def last_words(output: Path) -> str:
+    """Return the line that says best how a worker ended; empty where it printed nothing."""
+    if not output.exists():
+        return ""
+    with output.open("rb") as stream:
+        stream.seek(max(0, output.stat().st_size - _LAST_WORDS_BYTES))
+        lines = [line for line in stream.read().splitlines() if line.strip()]
+    # The message of an exception may go on for many lines; the first one says what it is.
+    raised = [line for line in lines if _EXCEPTION.match(line)]
+    return clean((raised or lines)[-1]) if lines else ""

@@ -125,6 +125,8 @@ class Reconciler:
                 await lifecycle.settle_job(session, run, current, verdict, now=now)
             elif verdict is Step.TERMINATE:
                 current.terminate_time = now
+            elif verdict is Step.RELAUNCH:
+                current.launch_time = now
             elif verdict in _LIMITS:
                 limit = _LIMITS[verdict]
                 await lifecycle.request(session, run, RunState.STOPPED, now=now, reason=limit)
@@ -210,8 +212,19 @@ class Reconciler:
         return Launch(
             name=job.name,
             command=settings.trainer_command if is_training else settings.referee_command,
-            environment={**settings.worker_environment, **peers, "ELODROME_JOB_TOKEN": token},
+            environment={**settings.worker_environment, **peers},
+            secrets={"ELODROME_JOB_TOKEN": token},
+            kind=run.type,
+            run_id=run.id,
+            attempt=job.attempt,
+            owner_id=run.owner_id,
+            deadline_s=self._deadline_s(job, run),
         )
+
+    def _deadline_s(self, job: Job, run: Run) -> float | None:
+        """Return after how long the worker may be ended by its place; the executor comes first."""
+        left_s = run.time_left_s(job.launch_time) if job.launch_time else None
+        return None if left_s is None else left_s + judge.hard_limit_s(run, self._settings)
 
     async def _interrupt_silent_scripts(self) -> None:
         """Mark EXTERNAL runs as interrupted whose script has not been heard of."""

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from typing import ClassVar
+from pathlib import Path
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from kit.settings import ServiceSettings
+
+_DNS_LABEL = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
+_IMAGE = re.compile(r"[^\s@]+(:(?!latest$)[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}|@sha256:[0-9a-f]{64})")
 
 
 class ExecutorSettings(ServiceSettings):
@@ -47,3 +52,46 @@ class ExecutorSettings(ServiceSettings):
     """Bytes of printed text stored per job; what comes after is counted and left out."""
     log_lines_per_s: int = Field(default=1000, ge=1)
     """Lines stored per second and job, with bursts of five times as many."""
+    driver: Literal["process", "kubernetes"] = "process"
+    """Where workers run: as processes of this machine, or as Jobs of a cluster."""
+    worker_image: str = ""
+    """Image of the workers on a cluster, with a tag other than `latest` or a digest."""
+    worker_cpus: float = Field(default=1, gt=0, le=1024)
+    """CPUs that a worker on a cluster asks for."""
+    worker_gpus: int = Field(default=0, ge=0, le=64)
+    """GPUs that a trainer on a cluster asks for."""
+    worker_gpu_products: list[str] = Field(default_factory=list)
+    """Values of nvidia.com/gpu.product of the nodes trainers may run on; empty for all."""
+    kube_namespace: str = Field(default="elodrome-workloads", pattern=_DNS_LABEL)
+    """Namespace of the workers."""
+    kube_config: Path | None = None
+    """Kubeconfig that leads to the cluster; without one it is the pod's own service account."""
+    kube_queries_per_s: float = Field(default=20, gt=0, le=10_000)
+    """Calls to the API server a second; a second's worth of them may come at once."""
+    kube_priority_classes: dict[Literal["trainer", "referee"], str] = Field(default_factory=dict)
+    """PriorityClass of each role, as a JSON object."""
+    kube_runtime_class: str = ""
+    """RuntimeClass of the workers; empty for the cluster's default."""
+    kube_queue: str = ""
+    """LocalQueue of Kueue that the Jobs wait in; empty leaves Kueue out."""
+    kube_image_pull_secrets: list[str] = Field(default_factory=list)
+    """Secrets with which the image is pulled, as a JSON list."""
+
+    @model_validator(mode="after")
+    def _check_cluster(self) -> Self:
+        """Refuse before anything starts what the cluster would refuse for every worker."""
+        if self.driver == "process":
+            return self
+        if not _IMAGE.fullmatch(self.worker_image):
+            raise ValueError("worker_image: must name a tag other than `latest`, or a digest")
+        names = {
+            "kube_runtime_class": [self.kube_runtime_class] if self.kube_runtime_class else [],
+            "kube_queue": [self.kube_queue] if self.kube_queue else [],
+            "kube_priority_classes": list(self.kube_priority_classes.values()),
+            "kube_image_pull_secrets": self.kube_image_pull_secrets,
+        }
+        for field, values in names.items():
+            for value in values:
+                if not re.fullmatch(_DNS_LABEL, value):
+                    raise ValueError(f"{field}: {value!r} must be a name of Kubernetes")
+        return self

@@ -73,6 +73,8 @@ class JobOutcome(StrEnum):
     DIVERGED = "DIVERGED"
     TARGET_REACHED = "TARGET_REACHED"
     PLATEAU = "PLATEAU"
+    EVICTED = "EVICTED"
+    IMAGE_PULL = "IMAGE_PULL"
 
     def to_proto(self) -> run_pb2.JobOutcome:
         """Return the value on the wire."""
@@ -113,6 +115,8 @@ _JOB_STATES = {
     JobOutcome.DIVERGED: JobState.FAILED,
     JobOutcome.TARGET_REACHED: JobState.SUCCEEDED,
     JobOutcome.PLATEAU: JobState.SUCCEEDED,
+    JobOutcome.EVICTED: JobState.LOST,
+    JobOutcome.IMAGE_PULL: JobState.FAILED,
 }
 
 RUN_MACHINE: Machine[RunState] = Machine(

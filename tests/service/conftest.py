@@ -11,12 +11,13 @@ import pytest
 from kit import server
 from services.sessions.__main__ import build
 from services.sessions.settings import SessionsSettings
+from tests.cluster.cluster import Cluster
 from tests.service.registry_service import Registry, a_registry
 from tests.service.sessions_player import Play
 from tests.service.sessions_registry import running_registry
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
     from tests.tokens import Tokens
@@ -36,6 +37,22 @@ async def registry(
 ) -> AsyncIterator[Registry]:
     async with a_registry(service_environment, tokens, **registry_settings) as running:
         yield running
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """A cluster whose containers are processes of this machine."""
+    running = Cluster(tmp_path / "cluster")
+    yield running
+    running.stop()
+
+
+@pytest.fixture(params=["process", "kubernetes"])
+def place(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """What `running_executor` needs to run its workers here, and then on a cluster."""
+    if request.param == "process":
+        return {}
+    return {"cluster": request.getfixturevalue("cluster")}
 
 
 @pytest.fixture

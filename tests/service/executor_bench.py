@@ -36,6 +36,7 @@ from tests.waiting import eventually
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from tests.cluster.cluster import Cluster
     from tests.tokens import Metadata, Tokens
 
 WORKER = Path(__file__).with_name("executor_worker.py")
@@ -162,6 +163,7 @@ async def running_executor(
     plan: str = "",
     environment: dict[str, Any] | None = None,
     leaves_workers: bool = False,
+    cluster: Cluster | None = None,
     **settings: Any,
 ) -> AsyncIterator[Bench]:
     """Run an executor whose workers follow `plan`; without one, nobody takes the leases."""
@@ -172,12 +174,24 @@ async def running_executor(
         "worker_environment": {"WORKER_PLAN": plan, "PYTHONPATH": GENERATED},
         "trainer_command": command,
         "referee_command": command,
+        **(on_cluster(cluster) if cluster else {}),
         **settings,
     }
     async with with_own_address(ExecutorSettings(**values)) as running:
         yield Bench(running, tokens, str(uuid.uuid4()))
-    if not leaves_workers:
+    if not leaves_workers and cluster is None:
         await end_workers(values["home"] / "jobs")
+
+
+def on_cluster(cluster: Cluster) -> dict[str, Any]:
+    """Return the settings with which workers run on a cluster."""
+    return {
+        "driver": "kubernetes",
+        "kube_config": cluster.kubeconfig(),
+        "kube_namespace": cluster.namespace,
+        "kube_queries_per_s": 1000,
+        "worker_image": "example.org/worker:1",
+    }
 
 
 async def end_workers(directory: Path) -> None:

@@ -151,6 +151,12 @@ def silent(worker: Worker) -> None:
     time.sleep(600)
 
 
+def obey(worker: Worker) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    worker.work()
+    time.sleep(600)
+
+
 def greedy(worker: Worker) -> None:
     hoard = bytearray()
     while True:

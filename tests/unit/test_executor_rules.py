@@ -10,7 +10,7 @@ import pytest
 from elodrome.registry.v1.checkpoint_pb2 import Checkpoint
 
 from services.executor import certification, judge, log_text, run_config
-from services.executor.drivers.driver import Observation, Phase
+from services.executor.drivers.driver import Fault, Observation, Phase
 from services.executor.judge import Case, Step
 from services.executor.lifecycle import Ending
 from services.executor.models import certificate
@@ -100,10 +100,79 @@ def test_a_worker_that_was_asked_to_stop_and_ends_cleanly_did_so() -> None:
 
 
 def test_running_out_of_memory_is_told_from_a_crash() -> None:
-    killed = Observation(Phase.EXITED, 137, is_out_of_memory=True)
+    killed = Observation(Phase.EXITED, 137, Fault.OUT_OF_MEMORY)
     assert outcome_of(a_case(killed)) is JobOutcome.OUT_OF_MEMORY
     raised = Observation(Phase.EXITED, 1, last_words="MemoryError: no room")
     assert outcome_of(a_case(raised)) is JobOutcome.OUT_OF_MEMORY
+
+
+@pytest.mark.parametrize(
+    ("fault", "outcome"),
+    [
+        (Fault.OUT_OF_MEMORY, JobOutcome.OUT_OF_MEMORY),
+        (Fault.DEADLINE, JobOutcome.TIME_LIMIT),
+        (Fault.EVICTED, JobOutcome.EVICTED),
+        (Fault.IMAGE_PULL, JobOutcome.IMAGE_PULL),
+    ],
+)
+def test_what_the_place_says_wins_over_the_exit_code(fault: Fault, outcome: JobOutcome) -> None:
+    for code in (0, 1, 137, None):
+        verdict = judge.judge(a_case(Observation(Phase.EXITED, code, fault, "by x")), SETTINGS)
+        assert isinstance(verdict, Ending)
+        assert verdict.outcome is outcome
+        assert verdict.reason.endswith(": by x")
+
+
+def test_a_worker_may_wait_for_its_place_but_not_for_an_image_there_is_not() -> None:
+    def judged(seconds: float, fault: Fault | None = None, **run: Any) -> Ending | Step:
+        job = {"state": JobState.STARTING, "launch_time": ago(seconds), "expire_time": None}
+        return judge.judge(
+            a_case(Observation(Phase.WAITING, fault=fault), job=job, **run), SETTINGS
+        )
+
+    assert judged(299) is Step.NONE
+    assert judged(301) is Step.RELAUNCH
+    assert judged(59, Fault.IMAGE_PULL) is Step.NONE
+    missing = judged(61, Fault.IMAGE_PULL)
+    assert isinstance(missing, Ending)
+    assert missing.outcome is JobOutcome.IMAGE_PULL
+    assert judged(301, requested_state=RunState.STOPPED) is Step.TERMINATE
+
+
+def test_the_time_to_take_a_lease_counts_from_the_start_of_the_container() -> None:
+    job = {"state": JobState.STARTING, "launch_time": ago(3600), "expire_time": None}
+    fresh = Observation(Phase.RUNNING, start_time=ago(59))
+    assert judge.judge(a_case(fresh, job=job), SETTINGS) is Step.NONE
+    assert outcome_of(a_case(Observation(Phase.RUNNING, start_time=ago(61)), job=job)) is (
+        JobOutcome.LEASE_EXPIRED
+    )
+
+
+def test_a_silent_worker_on_a_lost_node_was_evicted() -> None:
+    silent = {"expire_time": ago(1)}
+    assert outcome_of(a_case(job=silent)) is JobOutcome.LEASE_EXPIRED
+    lost = Observation(Phase.RUNNING, None, Fault.EVICTED, "node lost")
+    assert outcome_of(a_case(lost, job=silent)) is JobOutcome.EVICTED
+
+
+@pytest.mark.parametrize(
+    ("settings", "field"),
+    [
+        ({}, "worker_image"),
+        ({"worker_image": "example.org/worker"}, "worker_image"),
+        ({"worker_image": "example.org/worker:latest"}, "worker_image"),
+        ({"worker_image": "a b:1"}, "worker_image"),
+        ({"worker_image": "w:1", "kube_namespace": "Not/This"}, "kube_namespace"),
+        ({"worker_image": "w:1", "kube_queue": "a=b"}, "kube_queue"),
+        ({"worker_image": "w:1", "kube_image_pull_secrets": ["$x"]}, "kube_image_pull_secrets"),
+        ({"worker_image": "w:1", "kube_priority_classes": {"king": "a"}}, "kube_priority_classes"),
+    ],
+)
+def test_a_cluster_that_could_run_no_worker_is_refused_at_start(
+    settings: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(ValueError, match=field):
+        ExecutorSettings(database_url="x", keys_dir=".", driver="kubernetes", **settings)
 
 
 @pytest.mark.parametrize(

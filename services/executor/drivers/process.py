@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from services.executor import log_text, wakeups
 from services.executor.drivers import processes
-from services.executor.drivers.driver import Observation, Phase
+from services.executor.drivers.driver import Fault, Observation, Phase
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,8 +46,6 @@ printf '%s\\n' "$code" > exit.tmp && mv exit.tmp exit
 _MEMORY_EVENTS = Path("/sys/fs/cgroup/memory.events")
 _JOB_VARIABLE = "ELODROME_JOB"
 _INHERITED = ("PATH", "PYTHONPATH", "TZ", "ELODROME_IMAGE_DIGEST")
-_LAST_WORDS_BYTES = 4096
-_EXCEPTION = re.compile(rb"[A-Za-z_][A-Za-z0-9_.]*(Error|Exception)\b")
 _SIGKILLED = 128 + signal.SIGKILL
 
 
@@ -70,7 +67,12 @@ class ProcessDriver:
         child = subprocess.Popen(  # noqa: ASYNC220, S603 - vfork and exec take about a millisecond
             ["/bin/sh", "-c", _WRAPPER, "worker", *launch.command],
             cwd=place,
-            env={**_environment(place), **launch.environment, _JOB_VARIABLE: launch.name},
+            env={
+                **_environment(place),
+                **launch.environment,
+                **launch.secrets,
+                _JOB_VARIABLE: launch.name,
+            },
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -224,19 +226,9 @@ def _exited(place: Path, exit_code: int | None) -> Observation:
     is_out_of_memory = (place / "over_memory").exists() or (
         exit_code in (None, _SIGKILLED) and _oom_kills() > int((place / "oom_kills").read_text())
     )
-    words = _last_words(place / "output.log")
-    return Observation(Phase.EXITED, exit_code, is_out_of_memory=is_out_of_memory, last_words=words)
-
-
-def _last_words(output: Path) -> str:
-    if not output.exists():
-        return ""
-    with output.open("rb") as stream:
-        stream.seek(max(0, output.stat().st_size - _LAST_WORDS_BYTES))
-        lines = [line for line in stream.read().splitlines() if line.strip()]
-    # The message of an exception may go on for many lines; the first one says what it is.
-    raised = [line for line in lines if _EXCEPTION.match(line)]
-    return log_text.clean((raised or lines)[-1]) if lines else ""
+    words = log_text.last_words(place / "output.log")
+    fault = Fault.OUT_OF_MEMORY if is_out_of_memory else None
+    return Observation(Phase.EXITED, exit_code, fault, last_words=words)
 
 
 def _oom_kills() -> int:

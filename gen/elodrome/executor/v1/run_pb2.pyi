@@ -60,6 +60,8 @@ class JobOutcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     JOB_OUTCOME_DIVERGED: _ClassVar[JobOutcome]
     JOB_OUTCOME_TARGET_REACHED: _ClassVar[JobOutcome]
     JOB_OUTCOME_PLATEAU: _ClassVar[JobOutcome]
+    JOB_OUTCOME_EVICTED: _ClassVar[JobOutcome]
+    JOB_OUTCOME_IMAGE_PULL: _ClassVar[JobOutcome]
 
 class CertificateState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -107,6 +109,8 @@ JOB_OUTCOME_BUDGET: JobOutcome
 JOB_OUTCOME_DIVERGED: JobOutcome
 JOB_OUTCOME_TARGET_REACHED: JobOutcome
 JOB_OUTCOME_PLATEAU: JobOutcome
+JOB_OUTCOME_EVICTED: JobOutcome
+JOB_OUTCOME_IMAGE_PULL: JobOutcome
 CERTIFICATE_STATE_UNSPECIFIED: CertificateState
 CERTIFICATE_STATE_NONE: CertificateState
 CERTIFICATE_STATE_PENDING: CertificateState

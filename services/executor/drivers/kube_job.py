@@ -1,0 +1,308 @@
+"""The Job of an attempt, as a manifest: one pure function, which the schema tests look at too.
+
+A Job has one pod and never a second one: the executor owns the attempts. Nothing that a user wrote
+gets into a manifest; the names and numbers that do are checked all the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from services.executor.states import RunType
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from services.executor.drivers.driver import Launch
+
+Manifest = dict[str, Any]
+
+CONTAINER = "worker"
+NAME_LABEL = "elo/job"
+MANAGED_BY = "app.kubernetes.io/managed-by"
+OWNER = "elodrome-executor"
+SELECTOR = f"{MANAGED_BY}={OWNER}"
+"""What the Jobs and pods of an executor have in common."""
+QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
+
+_GPU = "nvidia.com/gpu"
+_GPU_PRODUCT = "nvidia.com/gpu.product"
+_USER_ID = 10001
+_DEADLINE_MARGIN_S = 600
+_OUR_EXIT_CODES = list(range(64, 80))
+"""Exit codes with a meaning: 64 to 78 as in sysexits.h, 79 for a worker that was fenced."""
+_WORK_BYTES = 8 << 30
+_TMP_BYTES = 1 << 30
+_SHARED_MEMORY_BYTES = 1 << 30
+
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,57}[a-z0-9])?")
+_LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+class _Kind(NamedTuple):
+    """What Jobs of a kind of run differ in. `deadline_s` holds where the run has no limit."""
+
+    role: str
+    deadline_s: int | None
+    ttl_s: int
+    grace_s: int
+    may_use_gpu: bool
+
+
+_TRAINER = _Kind("trainer", None, 86400, 120, may_use_gpu=True)
+_REFEREE = _Kind("referee", 7200, 3600, 30, may_use_gpu=False)
+_KINDS = {
+    RunType.TRAINING: _TRAINER,
+    RunType.CERTIFICATION: _TRAINER,
+    RunType.EVALUATION: _REFEREE,
+    RunType.TESTING: _REFEREE,
+}
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the workers of an install run, and with what.
+
+    `priority_classes` is by role, `trainer` or `referee`. `queue` is a LocalQueue of Kueue; empty
+    leaves Kueue out. `gpus` are for trainers alone; `gpu_products` are values of the label
+    nvidia.com/gpu.product, empty for any.
+    """
+
+    namespace: str
+    image: str
+    cpus: float = 1.0
+    memory_bytes: int = 0
+    gpus: int = 0
+    gpu_products: Sequence[str] = ()
+    priority_classes: Mapping[str, str] = field(default_factory=dict)
+    runtime_class: str = ""
+    queue: str = ""
+    image_pull_secrets: Sequence[str] = ()
+
+
+def job_name(name: str) -> str:
+    """Return what the Job of an attempt is called; raise ValueError for what cannot be a name."""
+    _check(_NAME, name, "name", "1 to 59 lower-case letters, digits and inner hyphens")
+    return f"elo-{name}"
+
+
+def job(launch: Launch, placement: Placement) -> Manifest:
+    """Return the Job of an attempt; raise ValueError naming the field and its rule."""
+    kind = _KINDS.get(launch.kind)
+    if kind is None:
+        raise ValueError(f"kind: a run of type {launch.kind} has no worker")
+    template = {
+        "spec": _pod_spec(launch, placement, kind),
+    }
+    spec: Manifest = {
+        "parallelism": 1,
+        "completions": 1,
+        "completionMode": "NonIndexed",
+        "backoffLimit": 0,
+        "podFailurePolicy": {"rules": _failure_rules()},
+        "podReplacementPolicy": "Failed",
+        "ttlSecondsAfterFinished": kind.ttl_s,
+        # Kueue starts the Jobs in its queues by itself.
+        "suspend": bool(placement.queue),
+        "template": template,
+    }
+    deadline_s = kind.deadline_s
+    if launch.deadline_s is not None:
+        deadline_s = max(0, round(launch.deadline_s)) + _DEADLINE_MARGIN_S
+    if deadline_s is not None:
+        spec["activeDeadlineSeconds"] = deadline_s
+    labels = _labels(launch, kind, _digest(spec))
+    template["metadata"] = {"labels": labels}
+    queueing = _queue_labels(placement, kind)
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": job_name(launch.name),
+            "namespace": placement.namespace,
+            "labels": labels | queueing,
+        },
+        "spec": spec,
+    }
+
+
+def secret(launch: Launch, placement: Placement, owner: Mapping[str, Any]) -> Manifest:
+    """Return the Secret of an attempt; with its Job, `owner`, it is gone too."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": job_name(launch.name),
+            "namespace": placement.namespace,
+            "labels": {MANAGED_BY: OWNER, NAME_LABEL: launch.name},
+            "ownerReferences": [
+                {
+                    "apiVersion": "batch/v1",
+                    "kind": "Job",
+                    "name": owner["metadata"]["name"],
+                    "uid": owner["metadata"]["uid"],
+                }
+            ],
+        },
+        "type": "Opaque",
+        "stringData": dict(launch.secrets),
+    }
+
+
+def _failure_rules() -> list[Manifest]:
+    """End the Job with its pod, whatever ended it, and have the Job say what it was."""
+    lost_place = {"type": "DisruptionTarget", "status": "True"}
+    ours = {"containerName": CONTAINER, "operator": "In", "values": _OUR_EXIT_CODES}
+    return [
+        {"action": "FailJob", "onPodConditions": [lost_place]},
+        {"action": "FailJob", "onExitCodes": ours},
+    ]
+
+
+def _labels(launch: Launch, kind: _Kind, digest: str) -> dict[str, str]:
+    labels = {
+        "app.kubernetes.io/name": "elodrome",
+        "app.kubernetes.io/component": kind.role,
+        MANAGED_BY: OWNER,
+        NAME_LABEL: launch.name,
+        "elo/role": kind.role,
+        "elo/run": launch.run_id,
+        "elo/attempt": str(launch.attempt),
+        "elo/kind": launch.kind.lower(),
+        "elo/owner": launch.owner_id,
+        "elo/spec": digest,
+    }
+    for name, value in labels.items():
+        _check(_LABEL_VALUE, value, f"label {name}", "at most 63 letters, digits, - _ and .")
+    return labels
+
+
+def _queue_labels(placement: Placement, kind: _Kind) -> dict[str, str]:
+    if not placement.queue:
+        return {}
+    labels = {QUEUE_LABEL: placement.queue}
+    if priority := placement.priority_classes.get(kind.role):
+        labels["kueue.x-k8s.io/priority-class"] = priority
+    return labels
+
+
+def _digest(spec: Manifest) -> str:
+    return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _pod_spec(launch: Launch, placement: Placement, kind: _Kind) -> Manifest:
+    gpus = placement.gpus if kind.may_use_gpu else 0
+    spec: Manifest = {
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": kind.grace_s,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": _USER_ID,
+            "runAsGroup": _USER_ID,
+            "fsGroup": _USER_ID,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [_container(launch, placement, gpus)],
+        "volumes": _volumes(placement),
+    }
+    if priority := placement.priority_classes.get(kind.role):
+        spec["priorityClassName"] = priority
+    if placement.runtime_class:
+        spec["runtimeClassName"] = placement.runtime_class
+    if placement.image_pull_secrets:
+        spec["imagePullSecrets"] = [{"name": name} for name in placement.image_pull_secrets]
+    if gpus:
+        spec["tolerations"] = [{"key": _GPU, "operator": "Exists", "effect": "NoSchedule"}]
+    if gpus and placement.gpu_products:
+        spec["affinity"] = {"nodeAffinity": _on_products(placement.gpu_products)}
+    return spec
+
+
+def _on_products(products: Iterable[str]) -> Manifest:
+    wanted = {"key": _GPU_PRODUCT, "operator": "In", "values": list(products)}
+    terms = [{"matchExpressions": [wanted]}]
+    return {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
+
+
+def _container(launch: Launch, placement: Placement, gpus: int) -> Manifest:
+    requests: dict[str, str] = {"cpu": f"{placement.cpus:g}"}
+    limits: dict[str, str] = {}
+    if placement.memory_bytes:
+        requests["memory"] = limits["memory"] = str(placement.memory_bytes)
+    if gpus:
+        limits[_GPU] = str(gpus)
+    return {
+        "name": CONTAINER,
+        "image": placement.image,
+        "command": [_literal(word, "command") for word in launch.command],
+        "env": _environment(launch),
+        "workingDir": "/work",
+        "resources": {"requests": requests, "limits": limits},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "terminationMessagePolicy": "File",
+        "volumeMounts": [
+            {"name": "work", "mountPath": "/work"},
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a directory of the pod's own
+            {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108
+        ],
+    }
+
+
+def _volumes(placement: Placement) -> list[Manifest]:
+    # What is written to memory counts as the worker's own.
+    shared = placement.memory_bytes // 2 or _SHARED_MEMORY_BYTES
+    return [
+        {"name": "work", "emptyDir": {"sizeLimit": str(_WORK_BYTES)}},
+        {"name": "tmp", "emptyDir": {"sizeLimit": str(_TMP_BYTES)}},
+        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": str(shared)}},
+    ]
+
+
+def _environment(launch: Launch) -> list[Manifest]:
+    plain = {
+        "LANG": "C.UTF-8",
+        "PYTHONUNBUFFERED": "1",
+        "HOME": "/tmp",  # noqa: S108
+        "TMPDIR": "/tmp",  # noqa: S108
+        "ELODROME_WORK_DIR": "/work",
+        **launch.environment,
+        "ELODROME_JOB": launch.name,
+    }
+    for name in (*plain, *launch.secrets):
+        rule = "letters, digits and underscores, no digit first"
+        _check(_VARIABLE, name, "environment variable", rule)
+    if both := plain.keys() & launch.secrets.keys():
+        raise ValueError(f"environment variable {min(both)}: is a secret and no secret at once")
+    shown = [
+        {"name": name, "value": _literal(value, f"environment variable {name}")}
+        for name, value in plain.items()
+    ]
+    reference = job_name(launch.name)
+    hidden = [
+        {"name": name, "valueFrom": {"secretKeyRef": {"name": reference, "key": name}}}
+        for name in launch.secrets
+    ]
+    return shown + hidden
+
+
+def _literal(text: str, field_name: str) -> str:
+    """Return text that the kubelet leaves as it is, where it would put values for $(NAME)."""
+    if "\0" in text:
+        raise ValueError(f"{field_name}: holds a NUL byte")
+    return text.replace("$", "$$")
+
+
+def _check(pattern: re.Pattern[str], text: str, field_name: str, rule: str) -> None:
+    if not pattern.fullmatch(text):
+        raise ValueError(f"{field_name}: {text[:80]!r} must be {rule}")

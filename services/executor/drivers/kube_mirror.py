@@ -1,0 +1,193 @@
+"""A copy of the objects of one kind, kept up to date by list and watch."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from services.executor.drivers.kube_api import AwayError, RefusedError
+from services.executor.drivers.kube_job import NAME_LABEL, SELECTOR
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from services.executor.drivers.kube_api import KubeApi
+    from services.executor.drivers.kube_job import Manifest
+
+_PAGE = "500"
+_WATCH_S = 240
+_SILENCE_S = 300.0
+_RESYNC_S = 600.0
+_BACKOFF_S, _MAX_BACKOFF_S = 0.5, 10.0
+
+logger = structlog.get_logger("executor.kubernetes")
+
+
+class _ExpiredError(Exception):
+    """The server no longer knows the changes since our version."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The newest that is known of an object; `is_gone` when it has been deleted since."""
+
+    object: Manifest
+    version: int
+    is_gone: bool = False
+
+
+class Mirror:
+    """Objects of a kind by the attempt that they belong to, as far as they were heard of.
+
+    Events may come twice, late or in disorder: only a newer version of an object counts. An object
+    that cannot be read is left out, and what was known of it before stays.
+    """
+
+    def __init__(self, api: KubeApi, path: str, changed: Callable[[], None]) -> None:
+        self._api = api
+        self._path = path
+        self._changed = changed
+        self._entries: dict[str, Entry] = {}
+        self._listed_version = 0
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self.is_synced = False
+
+    def start(self) -> None:
+        """Begin to follow, in a thread that does not keep the process alive."""
+        threading.Thread(target=self._follow, name=f"mirror {self._path}", daemon=True).start()
+
+    def end(self) -> None:
+        """Stop following; the thread ends with its connection at the latest."""
+        self._ended.set()
+
+    def get(self, name: str) -> Entry | None:
+        """Return what is known of an attempt's object."""
+        return self._entries.get(name)
+
+    def put(self, item: Manifest) -> None:
+        """Take over an object that the server has just returned."""
+        self._apply(item, is_gone=False)
+
+    def forget(self, name: str) -> None:
+        """Drop what is known of an attempt."""
+        with self._lock:
+            self._entries.pop(name, None)
+
+    def _follow(self) -> None:
+        backoff_s = _BACKOFF_S
+        while not self._ended.is_set():
+            try:
+                version = self._list()
+                backoff_s = _BACKOFF_S
+                self._watch(version, until=time.monotonic() + _RESYNC_S)
+            except _ExpiredError:
+                logger.info("watch_expired", path=self._path)
+            except (AwayError, RefusedError) as error:
+                logger.warning("list_failed", path=self._path, error=str(error))
+                self._ended.wait(backoff_s)
+                backoff_s = min(2 * backoff_s, _MAX_BACKOFF_S)
+
+    def _list(self) -> str:
+        items: list[Any] = []
+        following = ""
+        while True:
+            page = {"limit": _PAGE, **({"continue": following} if following else {})}
+            answer = self._api.get(self._path, labelSelector=SELECTOR, **page)
+            items += answer.get("items") or []
+            following = answer["metadata"].get("continue", "")
+            if not following:
+                self._replace(items, int(answer["metadata"]["resourceVersion"]))
+                return answer["metadata"]["resourceVersion"]
+
+    def _replace(self, items: list[Any], version: int) -> None:
+        read = [found for item in items if (found := self._read(item)) is not None]
+        listed = {name for name, _version in read}
+        with self._lock:
+            self._listed_version = version
+            # One that cannot be read may be any of those that seem to be missing.
+            missing = [] if len(read) < len(items) else self._entries.keys() - listed
+            for name in missing:
+                known = self._entries[name]
+                if known.is_gone:
+                    del self._entries[name]
+                elif known.version <= version:
+                    self._entries[name] = Entry(known.object, version, is_gone=True)
+        for item in items:
+            self._apply(item, is_gone=False, is_listed=True)
+        self.is_synced = True
+        self._changed()
+
+    def _watch(self, version: str, *, until: float) -> None:
+        while not self._ended.is_set() and time.monotonic() < until:
+            try:
+                for event in self._events(version):
+                    version = self._take(event) or version
+            except AwayError as error:
+                logger.info("watch_interrupted", path=self._path, error=str(error))
+                self._ended.wait(_BACKOFF_S)
+            except RefusedError as refusal:
+                if refusal.status == HTTPStatus.GONE:
+                    raise _ExpiredError from refusal
+                raise
+
+    def _events(self, version: str) -> Iterator[Manifest]:
+        chunks = self._api.stream(
+            self._path,
+            _SILENCE_S,
+            watch="true",
+            allowWatchBookmarks="true",
+            labelSelector=SELECTOR,
+            resourceVersion=version,
+            timeoutSeconds=str(_WATCH_S),
+        )
+        rest = b""
+        for chunk in chunks:
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                try:
+                    yield json.loads(line)
+                except ValueError:
+                    logger.warning("event_quarantined", path=self._path, size_bytes=len(line))
+
+    def _take(self, event: Manifest) -> str:
+        """Apply one event; return the version from which the watch goes on after it."""
+        try:
+            kind, item = event["type"], event["object"]
+            if kind == "ERROR":
+                raise _ExpiredError
+            version = str(item["metadata"]["resourceVersion"])
+            int(version)
+        except (KeyError, TypeError, ValueError):
+            logger.warning("event_quarantined", path=self._path)
+            return ""
+        if kind != "BOOKMARK":
+            self._apply(item, is_gone=kind == "DELETED")
+            self._changed()
+        return version
+
+    def _read(self, item: Manifest) -> tuple[str, int] | None:
+        try:
+            metadata = item["metadata"]
+            return str(metadata["labels"][NAME_LABEL]), int(metadata["resourceVersion"])
+        except (KeyError, TypeError, ValueError):
+            logger.warning("object_quarantined", path=self._path)
+            return None
+
+    def _apply(self, item: Manifest, *, is_gone: bool, is_listed: bool = False) -> None:
+        read = self._read(item)
+        if read is None:
+            return
+        name, version = read
+        with self._lock:
+            known = self._entries.get(name)
+            # An event from before the list about something that is not in it is a replay.
+            oldest = known.version if known else 0 if is_listed else self._listed_version
+            if version > oldest:
+                self._entries[name] = Entry(item, version, is_gone)
