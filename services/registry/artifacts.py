@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import obstore
@@ -97,8 +97,9 @@ class ArtifactStore:
             # A file gets its name in one step only within one file system.
             staging_dir = self._root / _STAGING
         else:
-            # Which names a configuration may have depends on the scheme, which is not known here.
-            self._store = from_url(url, config=dict(credentials or {}))  # pyright: ignore
+            # Which names a configuration may have depends on the scheme, not known to a checker.
+            config: Any = dict(credentials or {})
+            self._store = from_url(url, config=config)
         self._staging = staging_dir
         self._staging.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="artifacts")
