@@ -88,6 +88,27 @@ def test_every_level_of_the_schema_is_closed() -> None:
     look(chart.schema(), "")
 
 
+def leaves(values: dict[str, Any], path: str = "") -> set[str]:
+    """Return the paths of all values that are no maps, or empty ones."""
+    found = set()
+    for name, value in values.items():
+        deeper = isinstance(value, dict) and value
+        found |= leaves(value, f"{path}{name}.") if deeper else {f"{path}{name}"}
+    return found
+
+
+def test_every_value_is_in_the_schema_and_explained() -> None:
+    values = chart.chart().values
+    schema, page = chart.schema(), (chart.CHART / "README.md").read_text(encoding="utf-8")
+    rows = set(re.findall(r"^\| `([^`]+)` \|", page, re.MULTILINE))
+    assert values.keys() == schema["properties"].keys()
+    assert values["defaults"].keys() == schema["properties"]["defaults"]["properties"].keys()
+    unexplained = [
+        leaf for leaf in leaves(values) if not any(f"{leaf}.".startswith(f"{row}.") for row in rows)
+    ]
+    assert unexplained == []
+
+
 @pytest.mark.parametrize(
     ("over", "words"),
     [
