@@ -28,7 +28,8 @@
 {{- $_ := set $env "ELODROME_DRIVER" "kubernetes" }}
 {{- $_ := set $env "ELODROME_KUBE_NAMESPACE" $v.workloads.namespace }}
 {{- $_ := set $env "ELODROME_WORKER_IMAGE" (include "elodrome.image" (dict "root" .root "image" $v.workloads.image)) }}
-{{- with $v.workloads.priorityClass.name }}{{ $_ := set $env "ELODROME_KUBE_PRIORITY_CLASS" . }}{{ end }}
+{{- with $v.workloads.priorityClass.name }}{{ $_ := set $env "ELODROME_KUBE_PRIORITY_CLASSES" (dict "trainer" . "referee" . | toJson) }}{{ end }}
+{{- with $v.workloads.runtimeClassName }}{{ $_ := set $env "ELODROME_KUBE_RUNTIME_CLASS" . }}{{ end }}
 {{- with $v.workloads.kueue.queue }}{{ $_ := set $env "ELODROME_KUBE_QUEUE" . }}{{ end }}
 {{- with $v.image.pullSecrets }}{{ $_ := set $env "ELODROME_KUBE_IMAGE_PULL_SECRETS" (toJson .) }}{{ end }}
 {{- end }}
