@@ -14,7 +14,7 @@ DEMO_ARGS ?=
 BENCH_ARGS ?=
 SERVICE ?=
 
-.PHONY: help venv demo up down status logs test lint fmt proto bench bench-train clean
+.PHONY: help venv demo up down status logs test lint fmt proto chart bench bench-train clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 13
@@ -57,6 +57,9 @@ fmt: $(INSTALLED) ## rewrite the code in the house style
 
 proto: $(INSTALLED) ## regenerate gen/ from protos/
 	scripts/proto.sh
+
+chart: $(INSTALLED) ## rewrite deploy/k8s/manifests.yaml and the chart's table of values
+	$(BIN)/python scripts/chart.py
 
 bench: $(INSTALLED) ## measure speed and memory; prints a table and writes bench/results/
 	$(BIN)/python -m bench $(BENCH_ARGS)

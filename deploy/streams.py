@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import sys
 from typing import TYPE_CHECKING
 
 import nats
 from nats.js import api
 from nats.js.errors import NotFoundError
+from pydantic import Field, ValidationError
 
 from deploy import bus
+from kit.settings import Settings, explain
 
 if TYPE_CHECKING:
     from nats.js.manager import JetStreamManager
@@ -21,6 +23,15 @@ _DUPLICATE_WINDOW_S = 120
 _MAX_STREAM_BYTES = 1 << 30
 # How long a delivery that was lost holds up its stream. Consumers tell of progress every 3 s.
 _ACK_WAIT_S = 10
+
+
+class BusAdmin(Settings):
+    """Where the bus is and what its administrator proves to be one with."""
+
+    nats_url: str
+    """`nats://host:port` of the server."""
+    nats_admin_password: str = Field(repr=False)
+    """Password of the user `bus_admin`."""
 
 
 async def create(url: str, *, user: str, password: str) -> None:
@@ -75,11 +86,14 @@ def _consumer_config(consumer: bus.Consumer) -> api.ConsumerConfig:
     )
 
 
+def main() -> None:
+    """Create what is missing at the server that the environment names, as its administrator."""
+    try:
+        admin = BusAdmin.load()
+    except ValidationError as error:
+        sys.exit(explain("streams", error))
+    asyncio.run(create(admin.nats_url, user=bus.ADMIN, password=admin.nats_admin_password))
+
+
 if __name__ == "__main__":
-    asyncio.run(
-        create(
-            os.environ["ELODROME_NATS_URL"],
-            user=bus.ADMIN,
-            password=os.environ["ELODROME_NATS_ADMIN_PASSWORD"],
-        )
-    )
+    main()

@@ -6,7 +6,6 @@ Two at once are safe: the second waits for the advisory lock and then finds noth
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,11 +14,12 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 from alembic import command, op
 from alembic.config import Config
+from pydantic import ValidationError
 from sqlalchemy.dialects import postgresql
 
 from kit import log
 from kit.db import CONNECT_TIMEOUT_S, async_url
-from kit.settings import SERVICES
+from kit.settings import SERVICES, DatabaseSettings, explain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -133,9 +133,10 @@ def main() -> None:
     parser.add_argument("service", choices=SERVICES)
     parser.add_argument("--revision", default="head", help="stop after this one")
     arguments = parser.parse_args()
-    url = os.environ.get("ELODROME_DATABASE_URL")
-    if not url:
-        sys.exit("ELODROME_DATABASE_URL is not set")
+    try:
+        url = DatabaseSettings.load().database_url
+    except ValidationError as error:
+        sys.exit(explain("migrations", error))
     log.configure(arguments.service)
     upgrade(url, arguments.service, arguments.revision)
 

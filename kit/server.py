@@ -21,6 +21,7 @@ from kit import auth, db, log, outbox
 from kit.bus import Bus, Consumer
 from kit.channel import MAX_MESSAGE_BYTES, open_channel
 from kit.rpc import Gate
+from kit.settings import explain
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -346,18 +347,9 @@ def main(settings_class: type[ServiceSettings], build: Build) -> None:
     try:
         settings = settings_class.load()
     except ValidationError as error:
-        sys.exit(_explain(settings_class, error))
+        sys.exit(explain(settings_class.service, error))
     log.configure(settings.service, level=settings.log_level)
     uvloop.run(_serve(settings, build))
-
-
-def _explain(settings_class: type[ServiceSettings], error: ValidationError) -> str:
-    prefix = settings_class.model_config.get("env_prefix", "")
-    lines = [
-        f"{prefix}{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
-        for problem in error.errors()
-    ]
-    return "\n".join([f"{settings_class.service} cannot start:", *lines])
 
 
 async def _serve(settings: ServiceSettings, build: Build) -> None:

@@ -1,15 +1,26 @@
-"""What a service is told from outside, read once at start from `ELODROME_…` variables."""
+"""What a service is told from outside, read once at start from `ELODROME_…` variables.
+
+Secrets may lie in files instead: ELODROME_SECRETS_DIR names a directory whose files are named
+after settings, such as `database_password`. Variables show in crash dumps and to child processes.
+"""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
+from urllib.parse import quote, urlsplit
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+)
 
 if TYPE_CHECKING:
+    from pydantic import ValidationError
     from pydantic.fields import FieldInfo
 
 SERVICES = ("gateway", "registry", "executor", "evaluator", "sessions")
@@ -54,17 +65,72 @@ def _address_in_environment(service: str) -> str:
     return f"127.0.0.1:{port}" if port else ""
 
 
-class ServiceSettings(BaseSettings):
-    """The settings every service has. A subclass names its `service` and adds its own fields."""
+class Settings(BaseSettings):
+    """What a program reads from `ELODROME_…` variables, then from files of secrets."""
 
     model_config = SettingsConfigDict(
         env_prefix="ELODROME_", env_ignore_empty=True, frozen=True, extra="forbid"
     )
 
-    service: ClassVar[str]
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments win over variables, which win over files."""
+        files = SecretsSettingsSource(
+            settings_cls, secrets_dir=os.environ.get("ELODROME_SECRETS_DIR") or None, env_prefix=""
+        )
+        return init_settings, env_settings, files
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read the settings from outside; raise ValidationError naming what is wrong."""
+        values: dict[str, Any] = {}
+        return cls(**values)
+
+
+def explain(program: str, error: ValidationError) -> str:
+    """Return what keeps a program from starting: a line for each wrong setting, named."""
+    lines = [
+        f"ELODROME_{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
+        for problem in error.errors()
+    ]
+    return "\n".join([f"{program} cannot start:", *lines])
+
+
+class DatabaseSettings(Settings):
+    """Where the tables of a service are."""
 
     database_url: str = Field(repr=False)
     """URL of Postgres, `postgresql+psycopg://…`; the role's search_path names its schema."""
+    database_password: str = Field(default="", repr=False)
+    """Password of the role, put into a URL that names a user and no password."""
+
+    def model_post_init(self, _context: object) -> None:
+        """Put the password into the URL."""
+        if self.database_password:
+            url = _with_password(self.database_url, self.database_password)
+            object.__setattr__(self, "database_url", url)
+
+
+def _with_password(url: str, password: str) -> str:
+    parts = urlsplit(url)
+    if not parts.username or parts.password is not None:
+        raise ValueError("database_url: beside database_password it names a user and no password")
+    user, _, place = parts.netloc.rpartition("@")
+    return parts._replace(netloc=f"{user}:{quote(password, safe='')}@{place}").geturl()
+
+
+class ServiceSettings(DatabaseSettings):
+    """The settings every service has. A subclass names its `service` and adds its own fields."""
+
+    service: ClassVar[str]
+
     database_pool_size: int = Field(default=10, ge=2, le=50)
     """Most connections open at once; those not in use are closed by the server after a while."""
     nats_url: str = ""
@@ -100,22 +166,16 @@ class ServiceSettings(BaseSettings):
     def settings_customise_sources(
         cls,
         settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        *sources: PydanticBaseSettingsSource,
+        **named: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments win over variables that name the service, which win over the others."""
-        return init_settings, _PerService(settings_cls), env_settings
+        """Variables that name the service win over the others."""
+        first, *others = super().settings_customise_sources(settings_cls, *sources, **named)
+        return first, _PerService(settings_cls), *others
 
-    @classmethod
-    def load(cls) -> Self:
-        """Read the settings from the environment; raise ValidationError naming what is wrong."""
-        values: dict[str, Any] = {}
-        return cls(**values)
-
-    def model_post_init(self, _context: object) -> None:
+    def model_post_init(self, context: object) -> None:
         """Fill in the fixed ports of this service."""
+        super().model_post_init(context)
         index = SERVICES.index(self.service)
         if self.grpc_port < 0:
             object.__setattr__(self, "grpc_port", _FIRST_GRPC_PORT + index)

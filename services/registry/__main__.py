@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 async def build(context: Context) -> Parts:
     """Put the registry together, with this release's catalogue in its tables."""
     settings: RegistrySettings = context.settings
-    store = ArtifactStore(settings.store_url, settings.staging_dir or settings.home / "staging")
+    store = ArtifactStore(
+        settings.store_url,
+        settings.staging_dir or settings.home / "staging",
+        settings.store_credentials,
+    )
     disposal = Disposal(settings, context.sessions, store)
     downloads = Downloads(context.sessions, store, disposal)
     tags = TagVocabulary(settings.custom_tags)

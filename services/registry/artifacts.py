@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import obstore
@@ -26,7 +26,7 @@ from obstore.store import LocalStore, from_url
 from kit import errors, failpoint
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
     from datetime import datetime
 
 P = ParamSpec("P")
@@ -87,7 +87,9 @@ class Staged:
 class ArtifactStore:
     """The files of an install. Blocking work runs in a few threads of its own."""
 
-    def __init__(self, url: str, staging_dir: Path) -> None:
+    def __init__(
+        self, url: str, staging_dir: Path, credentials: Mapping[str, str] | None = None
+    ) -> None:
         self._root = _local_root(url)
         if self._root is not None:
             self._root.mkdir(parents=True, exist_ok=True)
@@ -95,7 +97,9 @@ class ArtifactStore:
             # A file gets its name in one step only within one file system.
             staging_dir = self._root / _STAGING
         else:
-            self._store = from_url(url)
+            # Which names a configuration may have depends on the scheme, not known to a checker.
+            config: Any = dict(credentials or {})
+            self._store = from_url(url, config=config)
         self._staging = staging_dir
         self._staging.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="artifacts")

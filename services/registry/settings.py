@@ -15,6 +15,10 @@ class RegistrySettings(ServiceSettings):
 
     service: ClassVar[str] = "registry"
 
+    artifacts_access_key_id: str = ""
+    """Access key of an S3 store; empty where the pod has an identity of its own."""
+    artifacts_secret_access_key: str = Field(default="", repr=False)
+    """Secret that belongs to the access key."""
     staging_dir: Path | None = None
     """Where uploads are written before they are stored; below the artifacts by default."""
     max_checkpoint_bytes: int = Field(default=2 << 30, ge=1)
@@ -40,3 +44,12 @@ class RegistrySettings(ServiceSettings):
     def store_url(self) -> str:
         """URL of the object store: as configured, else a directory of this install."""
         return self.artifacts_url or (self.home.resolve() / "artifacts").as_uri()
+
+    @property
+    def store_credentials(self) -> dict[str, str]:
+        """What the object store is opened with, beside what its own `AWS_…` variables say."""
+        named = {
+            "access_key_id": self.artifacts_access_key_id,
+            "secret_access_key": self.artifacts_secret_access_key,
+        }
+        return {name: value for name, value in named.items() if value}

@@ -22,6 +22,10 @@ def test_generated_code_matches_protos() -> None:
     run("scripts/proto.sh", "--check")
 
 
+def test_what_is_made_from_the_chart_matches_it() -> None:
+    run(sys.executable, "scripts/chart.py", "--check")
+
+
 def test_protos_pass_buf_lint() -> None:
     run("scripts/proto.sh", "--check")
     run(str(BIN / "buf"), "lint")

@@ -27,6 +27,8 @@ class ObjectStore:
     parts: dict[str, dict[int, bytes]] = field(default_factory=dict)
     refuse_part: int = 0
     url: str = ""
+    authorization: str = ""
+    """What the last upload proved itself with."""
 
 
 def _handler(store: ObjectStore) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - one protocol
@@ -58,6 +60,7 @@ def _handler(store: ObjectStore) -> type[BaseHTTPRequestHandler]:  # noqa: C901 
 
         def do_PUT(self) -> None:
             key, query = self._asked()
+            store.authorization = self.headers.get("authorization", "")
             body = self._body()
             if "partNumber" not in query:
                 store.objects[key] = body

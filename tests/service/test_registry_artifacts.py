@@ -120,3 +120,13 @@ async def test_a_store_that_refuses_a_part_keeps_nothing(
     bucket.refuse_part = 0
     assert await put(store, CONTENT) == SHA256
     await store.close()
+
+
+async def test_credentials_may_come_from_the_settings(
+    bucket: object_store.ObjectStore, tmp_path: Path
+) -> None:
+    named = {"access_key_id": "from-a-file", "secret_access_key": "hidden"}
+    store = ArtifactStore(f"s3://{object_store.BUCKET}", tmp_path, named)
+    await put(store, CONTENT)
+    await store.close()
+    assert "Credential=from-a-file/" in bucket.authorization

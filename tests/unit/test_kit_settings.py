@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from pydantic import ValidationError
+from sqlalchemy import make_url
 
 from kit import failpoint
 from kit.settings import ServiceSettings
@@ -59,6 +60,56 @@ def test_a_wrong_port_is_refused(environment: pytest.MonkeyPatch, value: str) ->
     environment.setenv("ELODROME_EXECUTOR_GRPC_PORT", value)
     with pytest.raises(ValidationError, match="grpc_port"):
         ExecutorSettings()
+
+
+@pytest.fixture
+def secrets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setenv("ELODROME_SECRETS_DIR", str(tmp_path))
+    monkeypatch.setenv("ELODROME_KEYS_DIR", str(tmp_path))
+    return tmp_path
+
+
+def test_secrets_may_lie_in_files(secrets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(
+        "ELODROME_DATABASE_URL", "postgresql+psycopg://executor@db:5432/elodrome?a=b"
+    )
+    (secrets / "database_password").write_text("p@ss/w:rd\n")
+    (secrets / "nats_password").write_text("hunter2\n")
+    settings = ExecutorSettings()
+    url = make_url(settings.database_url)
+    assert (url.username, url.password, url.host) == ("executor", "p@ss/w:rd", "db")
+    assert (url.database, url.query) == ("elodrome", {"a": "b"})
+    assert settings.nats_password == "hunter2"
+    assert "hunter2" not in repr(settings)
+
+
+def test_variables_win_over_files(environment: pytest.MonkeyPatch, secrets: Path) -> None:
+    (secrets / "nats_password").write_text("of the file")
+    environment.setenv("ELODROME_NATS_PASSWORD", "of the variable")
+    assert ExecutorSettings().nats_password == "of the variable"
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://executor:old@db/elodrome", "postgresql://db/elodrome"]
+)
+def test_a_password_beside_a_url_that_cannot_take_it_is_refused(secrets: Path, url: str) -> None:
+    (secrets / "database_password").write_text("new")
+    with pytest.raises(ValueError, match="names a user and no password"):
+        ExecutorSettings(database_url=url)
+
+
+@pytest.mark.parametrize("program", ["kit.migrate executor", "deploy.streams"])
+def test_what_a_program_needs_is_named(program: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", *program.split()],
+        env={"PYTHONPATH": ":".join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    wanted = "ELODROME_DATABASE_URL" if "migrate" in program else "ELODROME_NATS_URL"
+    assert done.returncode == 1
+    assert f"{wanted}: Field required" in done.stderr
 
 
 def test_a_failpoint_kills_at_the_hit_it_names() -> None:
