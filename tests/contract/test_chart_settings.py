@@ -17,19 +17,6 @@ if TYPE_CHECKING:
 # Read by the object store's client, not by the registry.
 _FOREIGN = {"AWS_REGION", "AWS_ENDPOINT_URL", "AWS_ALLOW_HTTP"}
 _PLACES = {"ELODROME_SECRETS_DIR", *(f"ELODROME_{name.upper()}_ADDRESS" for name in SERVICES)}
-# Of the driver for Kubernetes.
-_DRIVER = {
-    "ELODROME_DRIVER",
-    "ELODROME_KUBE_NAMESPACE",
-    "ELODROME_WORKER_IMAGE",
-    "ELODROME_WORKER_CPUS",
-    "ELODROME_WORKER_GPUS",
-    "ELODROME_WORKER_GPU_PRODUCTS",
-    "ELODROME_KUBE_PRIORITY_CLASSES",
-    "ELODROME_KUBE_RUNTIME_CLASS",
-    "ELODROME_KUBE_QUEUE",
-    "ELODROME_KUBE_IMAGE_PULL_SECRETS",
-}
 _WORDS = ("PASSWORD", "SECRET", "TOKEN", "KEY")
 
 
@@ -47,7 +34,7 @@ def pod_of(service: str, name: str = "production") -> chart.Pod:
 @pytest.mark.parametrize("name", chart.EXAMPLES)
 def test_every_variable_is_a_setting(service: str, name: str) -> None:
     known = {f"ELODROME_{field.upper()}" for field in settings_of(service).model_fields}
-    known |= _PLACES | _FOREIGN | (_DRIVER if service == "executor" else set())
+    known |= _PLACES | _FOREIGN
     assert chart.environment(pod_of(service, name)).keys() <= known
 
 
