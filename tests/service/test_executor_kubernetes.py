@@ -148,6 +148,15 @@ async def test_a_launch_that_was_cut_off_before_the_secret_is_done_again(
     assert (await exits(driver)).exit_code == 3
 
 
+async def test_a_job_that_is_heard_of_before_its_pod_has_the_exit_code_of_the_pod(
+    cluster: Cluster, driver: KubernetesDriver
+) -> None:
+    await driver.launch(a_launch("exit 3"))
+    await exits(driver)
+    driver._pods.forget(NAME)
+    assert (await exits(driver)).exit_code == 3
+
+
 async def test_a_log_is_read_from_an_offset_and_outlives_its_pod(
     cluster: Cluster, driver: KubernetesDriver
 ) -> None:

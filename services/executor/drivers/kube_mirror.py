@@ -75,6 +75,12 @@ class Mirror:
         """Take over an object that the server has just returned."""
         self._apply(item, is_gone=False)
 
+    def look(self, name: str) -> None:
+        """Ask the server for an attempt's object; raises what `KubeApi.get` does."""
+        selector = f"{SELECTOR},{NAME_LABEL}={name}"
+        for item in self._api.get(self._path, labelSelector=selector).get("items") or []:
+            self._apply(item, is_gone=False, is_listed=True)
+
     def forget(self, name: str) -> None:
         """Drop what is known of an attempt."""
         with self._lock:

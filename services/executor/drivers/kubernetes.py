@@ -122,6 +122,14 @@ class KubernetesDriver:
         if not self._is_synced:
             return Observation(Phase.WAITING)
         job, pod = self._jobs.get(name), self._pods.get(name)
+        if pod is None and job is not None and kube_reading.is_finished(job.object):
+            # Jobs and pods are watched apart, and the news of the pod may be the later one.
+            try:
+                await asyncio.to_thread(self._pods.look, name)
+            except (AwayError, RefusedError) as error:
+                logger.warning("pod_not_read", job=name, error=str(error))
+                return Observation(Phase.WAITING)
+            pod = self._pods.get(name)
         try:
             seen = kube_reading.observation(
                 job.object if job and not job.is_gone else None,
