@@ -41,7 +41,7 @@ def build(context: Context) -> Parts:
             RunServicer(context, driver),
             TrainingServicer(context),
             LogServicer(context),
-            LeaseServicer(context),
+            LeaseServicer(context, driver),
             MetricServicer(context),
         ],
         loops={"reconciler": reconciler.run, "logs": tails.run, **following},

@@ -86,9 +86,9 @@ def ending_of(case: Case) -> Ending:
     """Read the ending out of an exit code and the worker's last words."""
     code, words = case.seen.exit_code, case.seen.last_words
     if case.seen.fault is not None:
-        return _faulty(case.seen.fault, case.seen)
+        return faulty(case.seen.fault, case.seen)
     if code and any(sign in words for sign in _OUT_OF_MEMORY):
-        return _faulty(Fault.OUT_OF_MEMORY, case.seen)
+        return faulty(Fault.OUT_OF_MEMORY, case.seen)
     if code == 0:
         return _clean_exit(case)
     outcome, reason = _BY_EXIT_CODE.get(code, (JobOutcome.CRASH, "the worker failed"))
@@ -100,7 +100,8 @@ def ending_of(case: Case) -> Ending:
     return Ending(outcome, reason + said, code)
 
 
-def _faulty(fault: Fault, seen: Observation) -> Ending:
+def faulty(fault: Fault, seen: Observation) -> Ending:
+    """Name the ending of a worker by what its place says about it."""
     outcome, reason = _BY_FAULT[fault]
     return Ending(outcome, f"{reason}: {seen.detail}" if seen.detail else reason, seen.exit_code)
 
@@ -109,7 +110,7 @@ def _waiting(case: Case, settings: ExecutorSettings) -> Ending | Step:
     """Let a worker wait for its place as long as need be, but not for an image there is not."""
     late = _is_past(case.job.launch_time, settings.start_timeout_s, case.now)
     if late and case.seen.fault is Fault.IMAGE_PULL:
-        return _faulty(Fault.IMAGE_PULL, case.seen)
+        return faulty(Fault.IMAGE_PULL, case.seen)
     if ending := _refusing_to_stop(case, settings):
         return ending
     step = _next_step(case)
@@ -131,7 +132,7 @@ def _overdue(case: Case, settings: ExecutorSettings) -> Ending | None:
     """Return the ending of a worker that did not do something in time."""
     late = _late(case, settings)
     if late is not None and case.seen.fault is not None:
-        return _faulty(case.seen.fault, case.seen)
+        return faulty(case.seen.fault, case.seen)
     return late or _refusing_to_stop(case, settings)
 
 

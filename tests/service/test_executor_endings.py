@@ -91,12 +91,12 @@ async def test_every_fault_has_its_own_reason(
         await eventually(lambda: not worker_pids(jobs[0]))
 
 
+@pytest.mark.parametrize("plan", ["obey,complete", "work_on,complete"])
 async def test_an_evicted_run_says_by_whom_and_goes_on(
-    service_environment: Environment, tokens: Tokens, cluster: Cluster
+    service_environment: Environment, tokens: Tokens, cluster: Cluster, plan: str
 ) -> None:
-    async with running_executor(
-        service_environment, tokens, plan="obey,complete", cluster=cluster
-    ) as bench:
+    """Whether its worker just ends or first saves and reports."""
+    async with running_executor(service_environment, tokens, plan=plan, cluster=cluster) as bench:
         run = await bench.create({}, max_retries=0)
         await steps_beyond(bench, run.id, 0)
         [job] = await bench.jobs(run.id)

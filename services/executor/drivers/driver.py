@@ -85,6 +85,10 @@ class Driver(Protocol):
         """Return what is known of each worker, also of those started before a restart."""
         ...
 
+    async def inspect(self, name: str) -> Observation:
+        """Return what is known of a worker at this moment, though it may have to be asked for."""
+        ...
+
     async def terminate(self, name: str) -> None:
         """Ask the worker to end: SIGTERM."""
         ...

@@ -118,16 +118,26 @@ class KubernetesDriver:
         """Say what was last heard of each worker; until anything was, that it waits."""
         return {name: await self._observe(name) for name in names}
 
+    async def inspect(self, name: str) -> Observation:
+        """Ask the cluster for the worker's pod, and say what is known then."""
+        await self._look(name)
+        return await self._observe(name)
+
+    async def _look(self, name: str) -> bool:
+        try:
+            await asyncio.to_thread(self._pods.look, name)
+        except (AwayError, RefusedError) as error:
+            logger.warning("pod_not_read", job=name, error=str(error))
+            return False
+        return True
+
     async def _observe(self, name: str) -> Observation:
         if not self._is_synced:
             return Observation(Phase.WAITING)
         job, pod = self._jobs.get(name), self._pods.get(name)
         if pod is None and job is not None and kube_reading.is_finished(job.object):
             # Jobs and pods are watched apart, and the news of the pod may be the later one.
-            try:
-                await asyncio.to_thread(self._pods.look, name)
-            except (AwayError, RefusedError) as error:
-                logger.warning("pod_not_read", job=name, error=str(error))
+            if not await self._look(name):
                 return Observation(Phase.WAITING)
             pod = self._pods.get(name)
         try:

@@ -92,6 +92,10 @@ class ProcessDriver:
             by_session.setdefault(process.session_id, []).append(process)
         return {name: self._observe(name, by_session) for name in wanted}
 
+    async def inspect(self, name: str) -> Observation:
+        """Look at one worker; nothing here is known earlier than it is seen."""
+        return (await self.observe([name]))[name]
+
     def _observe(self, name: str, by_session: dict[int, list[Process]]) -> Observation:
         place = self._directory / name
         if not (place / "claim").exists():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,8 @@ from sqlalchemy import select
 
 from kit import errors, parse
 from kit.auth import principal
-from services.executor import lifecycle
+from services.executor import judge, lifecycle
+from services.executor.drivers.driver import Fault
 from services.executor.lifecycle import Ending
 from services.executor.models import provenance
 from services.executor.models.job import MAX_REASON_CHARACTERS, Job
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
     from kit.server import Context
+    from services.executor.drivers.driver import Driver
 
     Call = grpc.aio.ServicerContext
 
@@ -63,7 +66,8 @@ _REPORTABLE = {
 class LeaseServicer(lease_service_pb2_grpc.LeaseServiceServicer):
     """Gives leases, keeps them alive and ends them."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, driver: Driver) -> None:
+        self._driver = driver
         self._sessions = context.sessions
         self._settings = context.settings
         self._signer = context.signer
@@ -140,8 +144,17 @@ class LeaseServicer(lease_service_pb2_grpc.LeaseServiceServicer):
                 _take_digest(run, outcome, request.replayed_sha256)
                 await _take_over(session, run, job, request.final, now)
                 job.is_reported = True
+                if outcome is JobOutcome.REQUESTED and run.requested_state is None:
+                    ending = await self._ending_by_place(job, ending)
                 await lifecycle.settle_job(session, run, job, ending, now=now)
             return lease_service_pb2.ReportOutcomeResponse(run=await show(session, run))
+
+    async def _ending_by_place(self, job: Job, ending: Ending) -> Ending:
+        """Name by whom a worker was told to end, where not by us."""
+        seen = await self._driver.inspect(job.name)
+        if seen.fault is not Fault.EVICTED:
+            return ending
+        return replace(judge.faulty(seen.fault, seen), exit_code=ending.exit_code)
 
     def _expire_time(self, now: datetime) -> datetime:
         return now + timedelta(seconds=self._settings.lease_expiry_s)
