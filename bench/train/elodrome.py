@@ -21,7 +21,7 @@ from trainer.offline import OfflineReporter
 from trainer.reporter import Request
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from trainer.checkpoint import Manifest, Tensors
     from trainer.policy import Policy
@@ -114,12 +114,12 @@ def main() -> None:
         report.score(steps, judge(load(path), config), t=t)
 
 
-def judge(policy: Policy, config: Config) -> float:
-    """Play the evaluation episodes; answers their mean score, of a deathmatch kills per death."""
+def judge(policy: Policy, config: Config, seeds: Sequence[int] = EVALUATION_SEEDS) -> float:
+    """Play the episodes of `seeds`; answers their mean score, of a deathmatch kills per death."""
     game = game_setup(config).start(config.scenario)
     stack = Stack(game.observation_space)
     scores, kills, deaths = [], 0.0, 0.0
-    for seed in EVALUATION_SEEDS:
+    for seed in seeds:
         policy.begin()
         game.new_episode(seed, stack.newest)
         stack.begin()

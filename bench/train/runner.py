@@ -40,7 +40,8 @@ def run(contestant: Contestant, scenario: str, seed: int, cap_s: float) -> Run:
     speed = core_speed("before").measured
     home = BUILD / "runs" / f"{contestant.name}-{scenario}-{seed}"
     shutil.rmtree(home, ignore_errors=True)
-    home.mkdir(parents=True)
+    # ViZDoom's own: of two games that make it at once, one waits for ever.
+    (home / "_vizdoom").mkdir(parents=True)
     command = [str(python), "-m", contestant.module]
     command += contestant.arguments(scenario, seed, cap_s)
     # The clock of peers stands while they are judged, and Sample Factory is judged afterwards.
