@@ -8,6 +8,7 @@ everybody is judged on.
 from __future__ import annotations
 
 import argparse
+from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from games.stack import Stack
 from trainer import checkpoint, forkserver
 from trainer.config import Config, parse
 from trainer.games import game_setup
+from trainer.meter import means
 from trainer.offline import OfflineReporter
 from trainer.reporter import Request
 
@@ -118,7 +120,7 @@ def judge(policy: Policy, config: Config, seeds: Sequence[int] = EVALUATION_SEED
     """Play the episodes of `seeds`; answers their mean score, of a deathmatch kills per death."""
     game = game_setup(config).start(config.scenario)
     stack = Stack(game.observation_space)
-    scores, kills, deaths = [], 0.0, 0.0
+    told: defaultdict[str, list[float]] = defaultdict(list)
     for seed in seeds:
         policy.begin()
         game.new_episode(seed, stack.newest)
@@ -127,11 +129,11 @@ def judge(policy: Policy, config: Config, seeds: Sequence[int] = EVALUATION_SEED
             policy.act(stack.observation, game.variables), stack.newest
         ).ended:
             stack.push()
-        scores.append(_score(config.scenario, game.total_reward, game.variables))
-        kills += game.facts.get("kills", 0.0)
-        deaths += game.facts.get("deaths", 0.0)
+        told["score"].append(_score(config.scenario, game.total_reward, game.variables))
+        for name, value in game.facts.items():
+            told[name].append(value)
     game.close()
-    return kills / max(deaths, 1.0) if config.bots else sum(scores) / len(scores)
+    return means(told)["kill_death" if config.bots else "score"]
 
 
 def _score(scenario: str, total_reward: float, variables: Mapping[str, float]) -> float:

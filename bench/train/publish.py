@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from typing import TYPE_CHECKING
 
 from bench.train.__main__ import RESULTS, read
@@ -30,8 +31,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     key = (CONTESTANT, arguments.scenario, arguments.seed)
-    run = next(run for run in read(RESULTS) if run.key == key)
-    files = (BUILD / "runs" / "-".join(map(str, key))).glob("*.safetensors")
+    run = next((run for run in read(RESULTS) if run.key == key), None)
+    files = list((BUILD / "runs" / "-".join(map(str, key))).glob("*.safetensors"))
+    if run is None or not files:
+        sys.exit(f"{arguments.scenario}, seed {arguments.seed}: run it first, on this machine")
     last = max(files, key=lambda path: int(path.stem))
     kept = RESULTS.with_name(f"{arguments.scenario}.safetensors")
     digest = publish(last, kept, run.points)

@@ -58,6 +58,15 @@ def _escape(match: re.Match[str]) -> str:
     return match[0].encode("unicode_escape").decode("ascii")
 
 
+def read(output: Path, offset_bytes: int, limit_bytes: int) -> bytes:
+    """Return what a worker printed from an offset on; empty where there is no more yet."""
+    if not output.exists() or output.stat().st_size <= offset_bytes:
+        return b""
+    with output.open("rb") as stream:
+        stream.seek(offset_bytes)
+        return stream.read(limit_bytes)
+
+
 def last_words(output: Path) -> str:
     """Return the line that says best how a worker ended; empty where it printed nothing."""
     if not output.exists():

@@ -125,7 +125,17 @@ def test_a_checkpoint_is_published_as_it_is_with_its_curve(
     assert install.sent(VERSIONS)[0].body["checkpoint_id"] == "c-1"
 
 
-@pytest.mark.parametrize("line", ["{", "[]", '{"step": 1}', '{"step": "x", "values": {}}'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{",
+        "[]",
+        '{"step": 1}',
+        '{"step": "x", "values": {}}',
+        '{"step": 1.5, "values": {}}',
+        '{"step": 1, "values": {"eval_return": "high"}}',
+    ],
+)
 def test_a_curve_that_is_none_is_refused_before_anything_is_created(
     install: Install, terminal: Terminal, state_dict: Path, tmp_path: Path, line: str
 ) -> None:

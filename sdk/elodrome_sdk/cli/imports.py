@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import operator
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -119,11 +121,14 @@ def _read_curve(path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
             entry = json.loads(line)
-            curve.append({"step": int(entry["step"]), "values": dict(entry["values"])})
+            step, values = operator.index(entry["step"]), dict(entry["values"])
+            for value in values.values():
+                math.isfinite(value)  # raises TypeError for what is no number
         except (ValueError, TypeError, KeyError) as error:
             raise typer.BadParameter(
                 f"--metrics: line {number} of {path.name} is not an object of step and values"
             ) from error
+        curve.append({"step": step, "values": values})
     return curve
 
 

@@ -59,20 +59,21 @@ class KubeApi:
 
     def get(self, path: str, **query: str) -> Manifest:
         """Return an object or a list; like every call here, raise RefusedError or AwayError."""
-        return _parsed(self._send("GET", path, query))
+        return _parsed(self._open("GET", path, query))
 
     def create(self, path: str, body: Manifest) -> Manifest:
         """Return the object as it was stored."""
-        return _parsed(self._send("POST", path, {"fieldValidation": "Strict"}, body))
+        return _parsed(self._open("POST", path, {"fieldValidation": "Strict"}, body))
 
     def patch(self, path: str, body: Manifest) -> Manifest:
         """Merge some fields into an object."""
-        return _parsed(self._send("PATCH", path, {}, body, content_type=_MERGE))
+        return _parsed(self._open("PATCH", path, {}, body, content_type=_MERGE))
 
     def delete(self, path: str, **options: object) -> None:
         """Delete an object that may be gone already."""
         try:
-            self._send("DELETE", path, {}, {"kind": "DeleteOptions", "apiVersion": "v1", **options})
+            body = {"kind": "DeleteOptions", "apiVersion": "v1", **options}
+            _whole(self._open("DELETE", path, {}, body))
         except RefusedError as refusal:
             if refusal.status != HTTPStatus.NOT_FOUND:
                 raise
@@ -86,21 +87,6 @@ class KubeApi:
             raise AwayError(str(error)) from error
         finally:
             response.close()
-
-    def _send(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str],
-        body: Manifest | None = None,
-        *,
-        content_type: str = "application/json",
-    ) -> bytes:
-        response = self._open(method, path, query, body, content_type=content_type)
-        try:
-            return response.data
-        except urllib3.exceptions.HTTPError as error:
-            raise AwayError(str(error)) from error
 
     def _open(
         self,
@@ -158,8 +144,15 @@ def _problem(status: int, body: bytes) -> RefusedError | AwayError:
     return RefusedError(status, message)
 
 
-def _parsed(body: bytes) -> Manifest:
+def _whole(response: urllib3.BaseHTTPResponse) -> bytes:
     try:
-        return json.loads(body)
+        return response.data
+    except urllib3.exceptions.HTTPError as error:
+        raise AwayError(str(error)) from error
+
+
+def _parsed(response: urllib3.BaseHTTPResponse) -> Manifest:
+    try:
+        return json.loads(_whole(response))
     except ValueError as error:
         raise AwayError(f"the answer is no JSON: {error}") from error

@@ -217,12 +217,7 @@ class KubernetesDriver:
         log = self._log_of(name)
         if log is not None and not log.is_whole:
             log.follow()
-        path = self._log_file(name)
-        if not path.exists() or path.stat().st_size <= offset_bytes:
-            return b""
-        with path.open("rb") as output:
-            output.seek(offset_bytes)
-            return output.read(limit_bytes)
+        return log_text.read(self._log_file(name), offset_bytes, limit_bytes)
 
     async def _is_log_whole(self, name: str) -> bool:
         log = self._log_of(name)

@@ -177,12 +177,7 @@ class ProcessDriver:
 
     async def read_log(self, name: str, offset_bytes: int, limit_bytes: int) -> bytes:
         """Read from the file that takes the worker's output."""
-        path = self._directory / name / "output.log"
-        if not path.exists() or path.stat().st_size <= offset_bytes:
-            return b""
-        with path.open("rb") as output:
-            output.seek(offset_bytes)
-            return output.read(limit_bytes)
+        return log_text.read(self._directory / name / "output.log", offset_bytes, limit_bytes)
 
     async def discard(self, name: str) -> None:
         """Remove the worker's directory."""

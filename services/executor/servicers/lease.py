@@ -137,6 +137,8 @@ class LeaseServicer(lease_service_pb2_grpc.LeaseServiceServicer):
         _check(request.final)
         reason = request.reason[:MAX_REASON_CHARACTERS].replace("\0", "")
         ending = Ending(outcome, reason or f"the worker reported {outcome}", request.exit_code)
+        # Before the run is locked, since the place may have to be asked over the network.
+        by_place = await self._ending_by_place(ending)
         async with self._sessions.begin() as session:
             run, now = await lock_run(session, principal().run_id)
             if not await _has_reported(session, run):
@@ -144,16 +146,23 @@ class LeaseServicer(lease_service_pb2_grpc.LeaseServiceServicer):
                 _take_digest(run, outcome, request.replayed_sha256)
                 await _take_over(session, run, job, request.final, now)
                 job.is_reported = True
-                if outcome is JobOutcome.REQUESTED and run.requested_state is None:
-                    ending = await self._ending_by_place(job, ending)
+                if by_place is not None and run.requested_state is None:
+                    ending = by_place
                 await lifecycle.settle_job(session, run, job, ending, now=now)
             return lease_service_pb2.ReportOutcomeResponse(run=await show(session, run))
 
-    async def _ending_by_place(self, job: Job, ending: Ending) -> Ending:
-        """Name by whom a worker was told to end, where not by us."""
+    async def _ending_by_place(self, ending: Ending) -> Ending | None:
+        """Name the ending of a worker that its place told to end; None where nobody did but us."""
+        if ending.outcome is not JobOutcome.REQUESTED:
+            return None
+        async with self._sessions() as session:
+            run = await session.get(Run, principal().run_id)
+            job = await session.get(Job, principal().job_id)
+        if run is None or job is None or job.run_id != run.id or run.requested_state is not None:
+            return None
         seen = await self._driver.inspect(job.name)
         if seen.fault is not Fault.EVICTED:
-            return ending
+            return None
         return replace(judge.faulty(seen.fault, seen), exit_code=ending.exit_code)
 
     def _expire_time(self, now: datetime) -> datetime:
