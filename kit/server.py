@@ -53,6 +53,8 @@ _OPTIONS = [
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    # Callers look again where the pods are; calls under way go on to their end.
+    ("grpc.max_connection_age_ms", 300_000),
 ]
 
 logger = structlog.get_logger("kit.server")
@@ -78,7 +80,8 @@ class Context:
         """Return the channel to a peer, always the same one; `open_channel` says what it limits."""
         key = service, limits_calls
         if key not in self._channels:
-            address = self.settings.address_of(service)
+            is_own = service == self.settings.service
+            address = self.settings.own_address if is_own else self.settings.address_of(service)
             self._channels[key] = open_channel(address, limits_calls=limits_calls)
         return self._channels[key]
 

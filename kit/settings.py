@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 SERVICES = ("gateway", "registry", "executor", "evaluator", "sessions")
 _FIRST_GRPC_PORT = 50050
 _FIRST_METRICS_PORT = 9100
+_EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - compared with, not listened on
 
 
 def default_grpc_port(service: str) -> int:
@@ -185,3 +186,11 @@ class ServiceSettings(DatabaseSettings):
     def address_of(self, service: str) -> str:
         """Return `host:port` of a service: as configured, else its fixed port on this host."""
         return self.addresses.get(service) or f"127.0.0.1:{default_grpc_port(service)}"
+
+    @property
+    def own_address(self) -> str:
+        """Return where the service finds itself, which is not among the pods of its name."""
+        if self.grpc_port == 0:
+            return self.address_of(self.service)
+        host = "127.0.0.1" if self.bind_host == _EVERY_ADDRESS else self.bind_host
+        return f"{host}:{self.grpc_port}"

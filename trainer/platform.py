@@ -128,6 +128,8 @@ def channel(address: str) -> Iterator[grpc.Channel]:
         ("grpc.initial_reconnect_backoff_ms", 200),
         ("grpc.min_reconnect_backoff_ms", 1_000),
         ("grpc.max_reconnect_backoff_ms", 2_000),
+        # Names are asked again after 30 s otherwise, however often a connection is lost.
+        ("grpc.dns_min_time_between_resolutions_ms", 1_000),
     ]
     with grpc.insecure_channel(address, options=options) as opened:
         yield opened

@@ -43,6 +43,16 @@ def test_ports_and_addresses_follow_the_variables(environment: pytest.MonkeyPatc
     assert settings.address_of("sessions") == "127.0.0.1:6004"
 
 
+def test_a_service_finds_itself_where_it_listens(environment: pytest.MonkeyPatch) -> None:
+    """And not by its name, behind which may be other pods of it."""
+    environment.setenv("ELODROME_EXECUTOR_ADDRESS", "executor.elodrome:50052")
+    assert ExecutorSettings().own_address == "127.0.0.1:50052"
+    assert ExecutorSettings(bind_host="0.0.0.0").own_address == "127.0.0.1:50052"
+    assert ExecutorSettings(bind_host="10.0.0.7").own_address == "10.0.0.7:50052"
+    # A free port is known only once it is taken.
+    assert ExecutorSettings(grpc_port=0).own_address == "executor.elodrome:50052"
+
+
 def test_arguments_win_over_variables(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("ELODROME_EXECUTOR_GRPC_PORT", "6000")
     assert ExecutorSettings(grpc_port=0).grpc_port == 0
