@@ -19,13 +19,13 @@ from sqlalchemy.dialects import postgresql
 
 from kit import log
 from kit.db import CONNECT_TIMEOUT_S, async_url
+from kit.schema import versions_of
 from kit.settings import SERVICES, DatabaseSettings, explain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _ROOT = Path(__file__).resolve().parent
-_SERVICES = _ROOT.parent / "services"
 _LOCK_WAIT = "120s"
 # A migration runs while the service serves: better to fail than to queue everybody behind it.
 _LOCK_TIMEOUT = "4s"
@@ -69,11 +69,6 @@ def _configured(url: str, service: str) -> Iterator[Config]:
         config.attributes["connection"] = connection
         yield config
     engine.dispose()
-
-
-def versions_of(service: str) -> Path:
-    """Return the directory with the migrations of a service."""
-    return _SERVICES / service / "migrations" / "versions"
 
 
 def create_event_tables() -> None:

@@ -17,7 +17,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from prometheus_client import start_http_server
 from pydantic import ValidationError
 
-from kit import auth, db, log, outbox
+from kit import auth, db, log, outbox, schema
 from kit.bus import Bus, Consumer
 from kit.channel import MAX_MESSAGE_BYTES, open_channel
 from kit.rpc import Gate
@@ -172,6 +172,7 @@ async def opened(settings: ServiceSettings) -> AsyncIterator[Context]:
     wake = asyncio.Event()
     try:
         await _wait_for_database(engine)
+        await schema.wait(engine, settings.service)
         context = Context(
             settings=settings,
             engine=engine,
@@ -352,7 +353,10 @@ def main(settings_class: type[ServiceSettings], build: Build) -> None:
     except ValidationError as error:
         sys.exit(explain(settings_class.service, error))
     log.configure(settings.service, level=settings.log_level)
-    uvloop.run(_serve(settings, build))
+    try:
+        uvloop.run(_serve(settings, build))
+    except schema.OutdatedSchemaError as error:
+        sys.exit(f"{settings.service} cannot start:\n{error}")
 
 
 async def _serve(settings: ServiceSettings, build: Build) -> None:

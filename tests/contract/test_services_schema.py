@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from kit import migrate
+from kit import migrate, schema
 from kit.db import Base
 from kit.settings import SERVICES
 
@@ -57,6 +58,48 @@ def test_migrations_and_classes_agree_and_can_be_taken_back(
         migrate.downgrade(url, service)
         with engine.connect() as connection:
             assert tables(connection) == set()
+    finally:
+        engine.dispose()
+        migrate.upgrade(url, service)
+
+
+def columns(engine: sa.Engine) -> dict[tuple[str, str], Any]:
+    """Return every column by table and name."""
+    inspector = sa.inspect(engine)
+    return {
+        (table, column["name"]): column
+        for table in inspector.get_table_names()
+        for column in inspector.get_columns(table)
+    }
+
+
+LATER = [
+    (service, revision) for service in SERVICES for revision in pairwise(schema.revisions(service))
+]
+
+
+@pytest.mark.parametrize(("service", "revision"), LATER)
+def test_the_release_before_can_work_on_the_tables_of_the_next(
+    postgres: RunningPostgres, service: str, revision: tuple[str, str]
+) -> None:
+    """Its pods go on serving while a migration is done, and come back with a rollback."""
+    url = postgres.url(service)
+    earlier, later = revision
+    migrate.upgrade(url, service)
+    migrate.downgrade(url, service, earlier)
+    engine = sa.create_engine(url, poolclass=sa.pool.NullPool)
+    try:
+        before = columns(engine)
+        migrate.upgrade(url, service, later)
+        after = columns(engine)
+        assert before.keys() <= after.keys()
+        for name, column in before.items():
+            assert str(after[name]["type"]) == str(column["type"]), name
+            assert after[name]["nullable"] >= column["nullable"], name
+        tables = {table for table, _ in before}
+        for (table, name), column in after.items():
+            is_new = table in tables and (table, name) not in before
+            assert not is_new or column["nullable"] or column["default"], (table, name)
     finally:
         engine.dispose()
         migrate.upgrade(url, service)

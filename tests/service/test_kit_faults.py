@@ -22,7 +22,7 @@ from sqlalchemy import text
 
 from deploy.laptop.broker import free_port
 from deploy.laptop.postgres import RunningPostgres, as_system_user, start_postgres, wait_ready
-from kit import channel, db, server
+from kit import channel, db, migrate, server
 from tests.service.kit_probe import EvaluatorProbe, RegistryProbe, probe, refusal
 from tests.service.kit_program import build_evaluator, build_registry, effects, program
 from tests.waiting import eventually, eventually_sync
@@ -157,6 +157,7 @@ def restart(broker: RunningBroker) -> None:
 def own_postgres(tmp_path: Path) -> Iterator[RunningPostgres]:
     """A Postgres that a test may kill."""
     running = start_postgres(tmp_path, settings={"fsync": "off"})
+    migrate.upgrade(running.url("evaluator"), "evaluator")
     yield running
     running.kill()
 
