@@ -1,8 +1,8 @@
 """Strict validation of manifests: Kubernetes' own kinds by its schemas, the others by ours.
 
 A schema here holds the fields that the chart writes and nothing else, after the definitions that
-the projects publish: monitoring.coreos.com/v1 of prometheus-operator and keda.sh/v1alpha1 of KEDA,
-both Apache-2.0.
+the projects publish: monitoring.coreos.com/v1 of prometheus-operator, keda.sh/v1alpha1 of KEDA,
+kueue.x-k8s.io/v1beta2 of Kueue, all Apache-2.0.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from referencing.jsonschema import DRAFT202012
 if TYPE_CHECKING:
     from jsonschema.validators import Draft202012Validator
 
-__all__ = ["ValidationError", "validate"]
+__all__ = ["VERSIONS", "ValidationError", "validate"]
+
+VERSIONS = [f"1.{minor}" for minor in range(31, 38)]
+"""Those that the chart and the executor are made for."""
 
 _STRINGS = {"type": "object", "additionalProperties": {"type": "string"}}
 _METADATA = {
@@ -32,6 +35,11 @@ _METADATA = {
         "namespace": {"type": "string"},
         "labels": _STRINGS,
         "annotations": _STRINGS,
+        # What the API server adds.
+        "uid": {"type": "string"},
+        "resourceVersion": {"type": "string"},
+        "creationTimestamp": {"type": "string"},
+        "generation": {"type": "integer"},
     },
 }
 
@@ -87,6 +95,9 @@ _SPECS = {
             )
         },
         "groups",
+    ),
+    ("kueue.x-k8s.io/v1beta2", "Workload"): _closed(
+        {"active": {"type": "boolean"}, "queueName": _TEXT}, "queueName"
     ),
     ("keda.sh/v1alpha1", "ScaledObject"): _closed(
         {

@@ -52,7 +52,7 @@ def _driver(settings: ExecutorSettings) -> tuple[Driver, dict[str, Loop]]:
     """Return the place where workers run, and what has to run for it."""
     directory = (settings.home / "jobs").resolve()
     if settings.driver == "process":
-        return ProcessDriver(directory, memory_bytes=settings.worker_memory_bytes), {}
+        return ProcessDriver(directory), {}
     # An install without a cluster does without the client of one.
     from services.executor.drivers.kube_api import KubeApi  # noqa: PLC0415
     from services.executor.drivers.kubernetes import KubernetesDriver  # noqa: PLC0415
@@ -66,9 +66,6 @@ def _driver(settings: ExecutorSettings) -> tuple[Driver, dict[str, Loop]]:
     placement = Placement(
         namespace=settings.kube_namespace,
         image=settings.worker_image,
-        cpus=settings.worker_cpus,
-        memory_bytes=settings.worker_memory_bytes,
-        gpus=settings.worker_gpus,
         gpu_products=settings.worker_gpu_products,
         priority_classes={str(role): name for role, name in settings.kube_priority_classes.items()},
         runtime_class=settings.kube_runtime_class,

@@ -94,6 +94,7 @@ def _certification_of(run: Run, interval: Interval, seed: int) -> Run:
         retry_backoff_s=run.retry_backoff_s,
         time_limit_s=run.time_limit_s,
         cpu_limit_s=run.cpu_limit_s,
+        **run.resources._asdict(),
     )
 
 

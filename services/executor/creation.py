@@ -12,13 +12,13 @@ from sqlalchemy import func, select
 from kit import errors, parse
 from kit.auth import principal
 from kit.db import new_id
-from services.executor import lifecycle, run_config
+from services.executor import lifecycle, resources, run_config
 from services.executor.models.run import Run, current_time
 from services.executor.models.update import RunHead
 from services.executor.states import RunState, RunType
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from elodrome.executor.v1 import run_service_pb2
@@ -76,6 +76,7 @@ def read_draft(request: run_service_pb2.CreateRunRequest, settings: ExecutorSett
         "priority": read_priority(request.priority),
         "max_iterations": checked.iterations,
         **_read_limits(request, settings, run_type),
+        **_read_resources(request, settings, run_type, checked.config),
     }
     return Draft(
         values,
@@ -104,6 +105,20 @@ def _read_limits(
             request.cpu_limit_s, "cpu_limit_s", minimum=0, maximum=_MAX_CPU_LIMIT_S
         ),
     }
+
+
+def _read_resources(
+    request: run_service_pb2.CreateRunRequest,
+    settings: ExecutorSettings,
+    run_type: RunType,
+    config: Mapping[str, Any],
+) -> dict[str, Any]:
+    is_training = run_type is RunType.TRAINING
+    asked = resources.read(request.resources, is_training=is_training)
+    worker_count = int(config.get("learners", 1)) if is_training else 1
+    given = asked.or_else(resources.default(settings, is_training=is_training))
+    resources.check_quota(given, worker_count, settings)
+    return {**asked._asdict(), "worker_count": worker_count}
 
 
 def read_name(value: str) -> str:

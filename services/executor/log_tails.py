@@ -135,17 +135,15 @@ class _Tail:
         async with self._sessions.begin() as session:
             # The run first, then its job and its head: the order in which everybody locks.
             _run, now = await lock_run(session, self._job.run_id)
-            if texts:
-                await self._insert(session, texts, now)
-            await session.execute(
-                update(Job)
-                .where(Job.id == self._job.id)
-                .values(
-                    log_offset_bytes=self._offset_bytes + consumed_bytes,
-                    log_stored_bytes=self._stored_bytes,
-                )
-            )
-        self._offset_bytes += consumed_bytes
+            job = await session.get_one(Job, self._job.id, populate_existing=True)
+            is_ours = job.log_offset_bytes == self._offset_bytes
+            if is_ours:
+                if texts:
+                    await self._insert(session, texts, now)
+                job.log_offset_bytes += consumed_bytes
+                job.log_stored_bytes = self._stored_bytes
+            # Another executor may follow the same output, and have been quicker.
+            self._offset_bytes, self._stored_bytes = job.log_offset_bytes, job.log_stored_bytes
 
     async def _insert(self, session: AsyncSession, texts: list[str], now: datetime) -> None:
         job = self._job

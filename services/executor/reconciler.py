@@ -5,22 +5,22 @@ It acts on what it finds, never on what it remembers: every step may be repeated
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import structlog
-from sqlalchemy import func, or_, select, text, update
+from sqlalchemy import func, select, update
 
 from kit import failpoint
 from kit.db import problem, server_now
-from services.executor import judge, lifecycle, wakeups
+from services.executor import judge, lifecycle, slots, wakeups
 from services.executor.drivers.driver import Launch
 from services.executor.judge import Case, Step
 from services.executor.lifecycle import Ending
 from services.executor.models.job import Job
 from services.executor.models.run import Run, lock_run
 from services.executor.states import (
-    AT_WORK,
     JobOutcome,
     JobState,
     RunState,
@@ -28,6 +28,8 @@ from services.executor.states import (
 )
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from kit.auth import Signer
     from kit.db import Sessions
     from services.executor.drivers.driver import Driver, Observation
@@ -35,12 +37,12 @@ if TYPE_CHECKING:
     from services.executor.settings import ExecutorSettings
 
 _POLL_S = 1.0
+_LAUNCHES = 16
+"""Workers that are started at the same time."""
 _EXIT_GRACE_S = 10.0
 _BOOTSTRAP_TOKEN_S = 900.0
 _PEERS = ("executor", "registry", "evaluator")
 _LIMITS = {Step.TIME_LIMIT: JobOutcome.TIME_LIMIT, Step.BUDGET: JobOutcome.BUDGET}
-# Two executors may not fill the same slot.
-_SLOT_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('elodrome.executor.slots', 0))")
 
 logger = structlog.get_logger("executor.reconciler")
 
@@ -62,6 +64,7 @@ class Reconciler:
         self._signer = signer
         self._driver = driver
         self._tails = tails
+        self._turns = asyncio.Semaphore(_LAUNCHES)
 
     async def run(self) -> None:
         """Reconcile until cancelled: when woken, and every second."""
@@ -87,25 +90,31 @@ class Reconciler:
 
     async def step(self) -> None:
         """Look at everything once."""
-        jobs = await self._unreaped_jobs()
-        self._tails.follow(jobs)
-        seen = await self._driver.observe([job.name for job in jobs])
-        for job in jobs:
-            await self._look_after(job, seen[job.name])
+        found = await self._unreaped_jobs()
+        self._tails.follow(job for job, _, _ in found)
+        seen = await self._driver.observe([job.name for job, _, _ in found])
+        for job, run, now in found:
+            await self._look_after(Case(run, job, seen[job.name], now))
         await self._launch_next()
         await self._interrupt_silent_scripts()
 
-    async def _unreaped_jobs(self) -> list[Job]:
-        query = select(Job).where(~Job.is_reaped, Job.state != JobState.PENDING)
+    async def _unreaped_jobs(self) -> list[tuple[Job, Run, datetime]]:
+        """Return every job that may need something, with its run and the time of the look."""
+        query = (
+            select(Job, Run, func.clock_timestamp())
+            .join(Run, Run.id == Job.run_id)
+            .where(~Job.is_reaped, Job.state != JobState.PENDING)
+        )
         async with self._sessions() as session:
-            return list(await session.scalars(query))
+            return [(job, run, now) for job, run, now in await session.execute(query)]
 
-    async def _look_after(self, job: Job, seen: Observation) -> None:
+    async def _look_after(self, case: Case) -> None:
+        job = case.job
         try:
-            if job.is_at_work:
-                await self._supervise(job, seen)
-            else:
+            if not job.is_at_work:
                 await self._reap(job)
+            elif judge.judge(case, self._settings) is not Step.NONE:
+                await self._supervise(job, case.seen)
         except Exception as error:
             # One job in trouble must not keep the others from being looked after; a database in
             # trouble concerns them all.
@@ -114,6 +123,7 @@ class Reconciler:
             logger.exception("job_not_reconciled", job_id=job.id, run_id=job.run_id)
 
     async def _supervise(self, job: Job, seen: Observation) -> None:
+        """Do what is due, judged anew under the run's lock."""
         async with self._sessions.begin() as session:
             run, now = await lock_run(session, job.run_id)
             current = await session.get(Job, job.id, populate_existing=True)
@@ -153,36 +163,21 @@ class Reconciler:
             return bool(await session.scalar(query))
 
     async def _launch_next(self) -> None:
-        """Give free slots to the jobs whose turn it is, one after the other."""
-        while (launched := await self._take_slot()) is not None:
-            failpoint.hit("executor.before_launch")
-            await self._start(*launched)
-            failpoint.hit("executor.after_launch")
+        """Give free slots to the jobs whose turn it is, and start them while others get theirs."""
+        async with asyncio.TaskGroup() as starting:
+            while taken := await self._take_slots():
+                for job, run in taken:
+                    starting.create_task(self._start_new(job, run))
 
-    async def _take_slot(self) -> tuple[Job, Run] | None:
+    async def _take_slots(self) -> list[tuple[Job, Run]]:
         async with self._sessions.begin() as session:
-            due = (
-                select(Job.id, Job.run_id)
-                .join(Run, Run.id == Job.run_id)
-                .where(Job.state == JobState.PENDING)
-                .where(or_(Job.not_before_time.is_(None), Job.not_before_time <= server_now()))
-                .order_by(Run.priority.desc(), Run.queue_time, Run.id)
-                .limit(1)
-            )
-            first = (await session.execute(due)).one_or_none()
-            if first is None:
-                return None
-            await session.execute(_SLOT_LOCK)
-            at_work = select(func.count()).select_from(Job).where(Job.state.in_(AT_WORK))
-            if (await session.scalar(at_work) or 0) >= self._settings.max_jobs:
-                return None
-            run, now = await lock_run(session, first.run_id)
-            job = await session.get(Job, first.id, populate_existing=True)
-            if job is None or job.state is not JobState.PENDING:
-                return None
-            job.launch_time = now
-            await lifecycle.enter_job(session, run, job, JobState.STARTING)
-            return job, run
+            return await slots.take(session, self._settings)
+
+    async def _start_new(self, job: Job, run: Run) -> None:
+        async with self._turns:
+            failpoint.hit("executor.before_launch")
+            await self._start(job, run)
+            failpoint.hit("executor.after_launch")
 
     async def _start(self, job: Job, run: Run) -> None:
         logger.info("job_launched", job=job.name, run_id=run.id)
@@ -219,6 +214,8 @@ class Reconciler:
             attempt=job.attempt,
             owner_id=run.owner_id,
             deadline_s=self._deadline_s(job, run),
+            learners=run.worker_count,
+            resources=slots.given(run, settings),
         )
 
     def _deadline_s(self, job: Job, run: Run) -> float | None:

@@ -41,7 +41,8 @@ class ExecutorSettings(ServiceSettings):
     run_retry_backoff_s: float = Field(default=60, ge=0, le=3600)
     """Seconds before the second attempt after a crash when the creator names none."""
     worker_memory_bytes: int = Field(default=8 << 30, ge=0)
-    """Resident bytes that all processes of one job may use together; 0 is without limit."""
+    """Resident bytes that all processes of a worker may use together where its run asks for no
+    others; 0 is without limit."""
     worker_environment: dict[str, str] = Field(default_factory=dict)
     """Variables given to every worker beyond the few it needs, as a JSON object."""
     trainer_command: list[str] = Field(default=[sys.executable, "-m", "trainer"])
@@ -57,9 +58,15 @@ class ExecutorSettings(ServiceSettings):
     worker_image: str = ""
     """Image of the workers on a cluster, with a tag other than `latest` or a digest."""
     worker_cpus: float = Field(default=1, gt=0, le=1024)
-    """CPUs that a worker on a cluster asks for."""
+    """CPUs that a worker on a cluster is given where its run asks for no others."""
     worker_gpus: int = Field(default=0, ge=0, le=64)
-    """GPUs that a trainer on a cluster asks for."""
+    """GPUs that a trainer on a cluster is given where its run asks for no others."""
+    owner_cpus: float = Field(default=0, ge=0)
+    """CPUs that the workers of one owner may hold at once; 0 is without limit."""
+    owner_memory_bytes: int = Field(default=0, ge=0)
+    """Bytes of memory that the workers of one owner may hold at once; 0 is without limit."""
+    owner_gpus: int = Field(default=0, ge=0)
+    """GPUs that the workers of one owner may hold at once; 0 is without limit."""
     worker_gpu_products: list[str] = Field(default_factory=list)
     """Values of nvidia.com/gpu.product of the nodes trainers may run on; empty for all."""
     kube_namespace: str = Field(default="elodrome-workloads", pattern=_DNS_LABEL)

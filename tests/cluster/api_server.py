@@ -1,32 +1,40 @@
-"""The REST side of a cluster: as much of it as the official client of an executor asks for."""
+"""The REST side of a cluster: as much of it as the official client and Helm's own ask for."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import re
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 import jsonschema
 
-from tests.cluster.store import Change, Object, StatusError, Store, has_labels, merge
+from tests.cluster import resources, wire
+from tests.cluster.access import Access
+from tests.cluster.store import Object, StatusError, Store, apply, merge
+from tests.cluster.watch import problem, selector, watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_PATH = re.compile(
-    r"/(?:api/v1|apis/(?P<group>[^/]+)/[^/]+)/namespaces/(?P<namespace>[^/]+)"
-    r"/(?P<resource>[a-z]+)(?:/(?P<name>[^/]+))?(?:/(?P<sub>[a-z]+))?"
-)
-_RESOURCES = {
-    "v1": [("pods", "Pod"), ("secrets", "Secret"), ("events", "Event")],
-    "batch/v1": [("jobs", "Job")],
-}
-_BOOKMARK_S = 0.5
+    from tests.cluster.resources import Resource
+
+_VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+_APPLY = "application/apply-patch+yaml"
+_MERGE = "application/merge-patch+json"
+
+
+class Place(NamedTuple):
+    """What a path leads to. Without a name it is all objects of a resource, of one namespace or
+    of all."""
+
+    resource: Resource
+    namespace: str | None
+    name: str
+    sub: str
 
 
 class ApiServer:
@@ -39,14 +47,16 @@ class ApiServer:
     def __init__(
         self,
         store: Store,
-        delete: Callable[[str, str, Object], None],
+        delete: Callable[[str, str, Object, str | None], None],
         follow_log: Callable[[str, bool], Any],
     ) -> None:
         self.store = store
+        self.access = Access(store)
         self.delete = delete
         self.follow_log = follow_log
         self.is_down = False
         self.requests: list[float] = []
+        self.applied: dict[tuple[str, str | None, str, str], Object] = {}
         handler = type("Handler", (_Handler,), {"api": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
@@ -81,7 +91,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(self._get)
 
     def do_POST(self) -> None:
-        self._answer(lambda place, _: self.api.store.create(place["resource"], self._body()))
+        self._answer(self._create)
+
+    def do_PUT(self) -> None:
+        self._answer(self._replace)
 
     def do_PATCH(self) -> None:
         self._answer(self._patch)
@@ -89,7 +102,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_DELETE(self) -> None:
         self._answer(self._delete)
 
-    def _answer(self, respond: Callable[[dict[str, str], dict[str, str]], Any]) -> None:
+    def _answer(self, respond: Callable[[Place, dict[str, str]], Any]) -> None:
         self.api.requests.append(time.monotonic())
         if self.api.is_down:
             self.close_connection = True
@@ -97,73 +110,111 @@ class _Handler(BaseHTTPRequestHandler):
         split = urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(split.query).items()}
         self._read = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        match = _PATH.fullmatch(split.path)
         try:
-            answer = respond(match.groupdict() if match else {"path": split.path}, query)
+            place = _place(split.path)
+            if place is None:
+                answer = resources.discovery(split.path)
+            else:
+                self._check_access(place, query)
+                answer = respond(place, query)
         except StatusError as error:
-            self._status(error.code, error.reason, str(error))
+            self._send(error.code, problem(error.code, error.reason, str(error)))
         except jsonschema.ValidationError as error:
-            self._status(422, "Invalid", f"{error.json_path}: {error.message}")
+            message = f"{error.json_path}: {error.message}"
+            self._send(422, problem(422, "Invalid", message))
         else:
             if answer is not None:
                 self._send(201 if self.command == "POST" else 200, answer)
 
-    def _body(self) -> Any:
-        return json.loads(self._read or b"{}")
-
-    def _get(self, place: dict[str, str], query: dict[str, str]) -> Any:
-        if "path" in place:
-            return _discovery(place["path"])
-        resource, name = place["resource"], place["name"]
-        if place["sub"] == "log":
-            return self._stream(self.api.follow_log(name, query.get("follow") == "true"))
-        if name:
-            return self.api.store.get(resource, name)
-        labels = dict(item.split("=") for item in query.get("labelSelector", "").split(",") if item)
+    def _check_access(self, place: Place, query: dict[str, str]) -> None:
+        token = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        verb = _VERBS.get(self.command) or ("get" if place.name else "list")
         if query.get("watch") == "true":
-            return self._stream(self._changes(resource, labels, query))
-        with self.api.store.lock:
-            items = self.api.store.list(resource, labels)
-            version = str(self.api.store.version)
+            verb = "watch"
+        what = "/".join(part for part in (place.resource.name, place.sub) if part)
+        group = place.resource.group
+        self.api.access.check(token, verb, group, what, place.namespace or "")
+
+    def _get(self, place: Place, query: dict[str, str]) -> Any:
+        store, resource = self.api.store, place.resource
+        if place.sub == "log":
+            return self._stream(self.api.follow_log(place.name, query.get("follow") == "true"))
+        if place.name:
+            return store.get(resource.name, place.name, place.namespace)
+        if query.get("watch") == "true":
+            return self._stream(
+                watch(store, resource, place.namespace, query, lambda: self.api.is_down)
+            )
+        with store.lock:
+            items = store.list(resource.name, selector(query), place.namespace)
+            version = str(store.version)
+        if field := query.get("fieldSelector", "").removeprefix("metadata.name="):
+            items = [item for item in items if item["metadata"]["name"] == field]
         start, limit = int(query.get("continue", 0)), int(query.get("limit", 0)) or len(items)
         following = str(start + limit) if start + limit < len(items) else ""
         metadata = {"resourceVersion": version, "continue": following}
-        return {"kind": "List", "apiVersion": "v1", "metadata": metadata} | {
-            "items": items[start : start + limit]
-        }
+        kind = {"kind": f"{resource.kind}List", "apiVersion": resource.group_version}
+        return kind | {"metadata": metadata, "items": items[start : start + limit]}
 
-    def _patch(self, place: dict[str, str], _query: dict[str, str]) -> Object:
+    def _create(self, place: Place, query: dict[str, str]) -> Object:
+        item = wire.parse(self._read)
+        if place.namespace:
+            item["metadata"].setdefault("namespace", place.namespace)
+        if query.get("dryRun"):
+            return item
+        return self.api.store.create(place.resource.name, item)
+
+    def _replace(self, place: Place, _query: dict[str, str]) -> Object:
+        wanted = wire.parse(self._read)
+        known = wanted["metadata"].pop("resourceVersion", None)
+
+        def change(item: Object) -> None:
+            if known not in {None, item["metadata"]["resourceVersion"]}:
+                raise StatusError(409, "Conflict", "the object has been modified")
+            kept = item["metadata"]
+            item.clear()
+            item |= wanted | {"metadata": kept | wanted["metadata"]}
+
+        return self.api.store.update(place.resource.name, place.name, change, place.namespace)
+
+    def _patch(self, place: Place, query: dict[str, str]) -> Object:
+        patch, kind = wire.parse(self._read), self.headers.get("Content-Type", "")
+        if kind == _APPLY:
+            return self._apply(place, patch, query)
+        if kind != _MERGE:
+            raise StatusError(415, "UnsupportedMediaType", f"{kind} is not understood")
         return self.api.store.update(
-            place["resource"], place["name"], lambda item: merge(item, self._body())
+            place.resource.name, place.name, lambda item: merge(item, patch), place.namespace
         )
 
-    def _delete(self, place: dict[str, str], _query: dict[str, str]) -> Object:
-        self.api.store.get(place["resource"], place["name"])
-        self.api.delete(place["resource"], place["name"], self._body())
-        return {"kind": "Status", "apiVersion": "v1", "status": "Success"}
-
-    def _changes(self, resource: str, labels: dict[str, str], query: dict[str, str]) -> Any:
-        store, version = self.api.store, int(query["resourceVersion"])
-        ends = time.monotonic() + float(query.get("timeoutSeconds", 3600))
+    def _apply(self, place: Place, wanted: Object, query: dict[str, str]) -> Object:
+        store, name = self.api.store, place.resource.name
+        manager = query.get("fieldManager", "")
+        key = (name, place.namespace, place.name, manager)
+        if place.namespace:
+            wanted["metadata"].setdefault("namespace", place.namespace)
         with store.lock:
-            position = 0
-        while time.monotonic() < ends and not self.api.is_down:
-            with store.lock:
-                if version < store.oldest:
-                    yield _line("ERROR", _problem(410, "Expired", "too old resource version"))
-                    return
-                changes, position = store.changes[position:], len(store.changes)
-                if not changes and not store.changed.wait(_BOOKMARK_S):
-                    bookmark = {"metadata": {"resourceVersion": str(store.version)}}
-                    version = store.version
-                    yield _line("BOOKMARK", bookmark)
-            for change in changes:
-                if _is_wanted(change, resource, labels, int(query["resourceVersion"])):
-                    version = max(version, change.version)
-                    yield _line(change.kind, change.item)
+            try:
+                store.get(name, place.name, place.namespace)
+            except StatusError:
+                self.api.applied[key] = wanted
+                return store.create(name, wanted)
+            last = self.api.applied.get(key, {})
+            changed = store.update(
+                name, place.name, lambda item: apply(item, last, wanted), place.namespace
+            )
+            self.api.applied[key] = wanted
+            return changed
+
+    def _delete(self, place: Place, _query: dict[str, str]) -> Object:
+        self.api.store.get(place.resource.name, place.name, place.namespace)
+        options = wire.parse(self._read)
+        self.api.delete(place.resource.name, place.name, options, place.namespace)
+        return {"kind": "Status", "apiVersion": "v1", "status": "Success"}
 
     def _stream(self, chunks: Any) -> None:
         self.send_response(200)
+        self.send_header("Content-Type", "application/json")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         self.close_connection = True
@@ -176,9 +227,6 @@ class _Handler(BaseHTTPRequestHandler):
             if not self.api.is_down:
                 self.wfile.write(b"0\r\n\r\n")
 
-    def _status(self, code: int, reason: str, message: str) -> None:
-        self._send(code, _problem(code, reason, message))
-
     def _send(self, code: int, body: Object) -> None:
         data = json.dumps(body).encode()
         with contextlib.suppress(OSError):
@@ -189,40 +237,18 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(data)
 
 
-def _is_wanted(change: Change, resource: str, labels: dict[str, str], since: int) -> bool:
-    if change.resource != resource or change.version < since:
-        return False
-    try:
-        is_old = change.item["metadata"]["resourceVersion"] == str(since)
-        return not is_old and has_labels(change.item, labels)
-    except (KeyError, TypeError, AttributeError):
-        return True  # what a test injects may be no object at all
-
-
-def _line(kind: str, item: Any) -> bytes:
-    return json.dumps({"type": kind, "object": item}).encode() + b"\n"
-
-
-def _problem(code: int, reason: str, message: str) -> Object:
-    problem = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
-    return problem | {"message": message, "reason": reason, "code": code}
-
-
-def _discovery(path: str) -> Object:
-    if path == "/version":
-        return {"major": "1", "minor": "37", "gitVersion": "v1.37.0"}
-    if path == "/api":
-        return {"kind": "APIVersions", "versions": ["v1"]}
-    if path == "/apis":
-        version = {"groupVersion": "batch/v1", "version": "v1"}
-        group = {"name": "batch", "versions": [version], "preferredVersion": version}
-        return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [group]}
-    group_version = path.removeprefix("/apis/").removeprefix("/api/")
-    if group_version not in _RESOURCES:
-        raise StatusError(404, "NotFound", f"no such path: {path}")
-    resources = [
-        {"name": name, "singularName": kind.lower(), "namespaced": True, "kind": kind}
-        | {"verbs": ["create", "delete", "get", "list", "patch", "watch"]}
-        for name, kind in _RESOURCES[group_version]
-    ]
-    return {"kind": "APIResourceList", "groupVersion": group_version, "resources": resources}
+def _place(path: str) -> Place | None:
+    """Return what a path leads to; None for one of discovery."""
+    parts = path.strip("/").split("/")
+    depth = {"api": 2, "apis": 3}.get(parts[0], len(parts))
+    group_version, rest = "/".join(parts[1:depth]), parts[depth:]
+    if not rest:
+        return None
+    namespace = None
+    if rest[0] == "namespaces" and len(rest) > 2:
+        namespace, rest = rest[1], rest[2:]
+    resource = resources.named(rest[0])
+    if resource.group_version != group_version:
+        raise StatusError(404, "NotFound", f"the server could not find {path}")
+    name, sub, *_ = [*rest[1:], "", ""]
+    return Place(resource, namespace, name, sub)

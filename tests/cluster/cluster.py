@@ -1,26 +1,28 @@
 """A cluster of one node whose containers are processes of this machine.
 
-Jobs get pods, pods get a process, and what happens to the process gets into the status, as the
-Job controller and the kubelet would have it. An image stands for this very environment: the
-process inherits PATH and PYTHONPATH, and the path of a mounted volume is replaced by a directory of
-the pod's own, as `workingDir` and as the value of a variable. Faults are methods.
+Deployments and Jobs get pods, pods get a process each, and what happens to the process gets into
+the status, as the controllers and the kubelet would have it. Every pod has an address of its own
+in 127.0.0.0/8, so that it listens on the ports it would have elsewhere. Faults are methods.
 """
 
 from __future__ import annotations
 
+import itertools
+import random
 import threading
-import time
 from typing import TYPE_CHECKING
 
+from tests.cluster import deployments, jobs
 from tests.cluster.api_server import ApiServer
-from tests.cluster.kubelet import Pod, condition
+from tests.cluster.dns import Names
+from tests.cluster.kubelet import Pod
 from tests.cluster.store import Object, StatusError, Store, now
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_POLL_S = 0.03
+_PERIOD_S = 0.03
 
 
 class Cluster:
@@ -29,23 +31,27 @@ class Cluster:
     def __init__(self, directory: Path, *, namespace: str = "workloads") -> None:
         self.namespace = namespace
         self.store = Store()
+        self.names = Names(self.store)
         self.broken_images: set[str] = set()
         self.holds_pods = False
         self.api = ApiServer(self.store, self.delete, self._log)
         self._directory = directory
         self._pods: dict[str, Pod] = {}
+        # Clusters of tests that run side by side keep out of each other's addresses.
+        self._addresses = itertools.count(random.randrange(1 << 16, 1 << 24))
         self._stopped = threading.Event()
-        threading.Thread(target=self._control, name="job controller", daemon=True).start()
+        threading.Thread(target=self._control, name="controllers", daemon=True).start()
 
-    def kubeconfig(self) -> Path:
-        """Write and return the file that leads the official client here."""
-        path = self._directory / "kubeconfig"
+    def kubeconfig(self, namespace: str = "", account: str = "") -> Path:
+        """Write and return the file that leads a client here: the administrator, or an account."""
+        path = self._directory / f"kubeconfig-{namespace}-{account}"
         path.parent.mkdir(parents=True, exist_ok=True)
+        user = f"token: '{self.api.access.token_of(namespace, account)}'" if account else ""
         path.write_text(
             "{apiVersion: v1, kind: Config, current-context: here,"
             f" clusters: [{{name: here, cluster: {{server: '{self.api.url}'}}}}],"
             " contexts: [{name: here, context: {cluster: here, user: me}}],"
-            " users: [{name: me, user: {}}]}"
+            f" users: [{{name: me, user: {{{user}}}}}]}}"
         )
         return path
 
@@ -55,12 +61,40 @@ class Cluster:
         for pod in list(self._pods.values()):
             pod.kill()
 
+    def new_address(self) -> str:
+        """Return an address of this machine that nothing else listens on."""
+        number = next(self._addresses)
+        return f"127.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+
+    def pod(self, name: str) -> Pod:
+        """Return a pod by its name."""
+        return self._pods[name]
+
+    def running(self) -> list[Pod]:
+        """Return the pods whose containers run."""
+        pods = list(self._pods.values())
+        return [pod for pod in pods if pod.process is not None and not pod.has_ended.is_set()]
+
+    def pods_of(self, owner: Object) -> list[Pod]:
+        """Return the pods of a Job or ReplicaSet, oldest first, also those that have ended."""
+        uid = owner["metadata"]["uid"]
+        return [pod for pod in list(self._pods.values()) if pod.uid == uid]
+
     def pod_of(self, job: str) -> Pod:
         """Return the newest pod of a Job, whether or not it has ended."""
-        found = [pod for pod in list(self._pods.values()) if pod.job == job]
+        found = [pod for pod in list(self._pods.values()) if pod.owner == job]
         if not found:
             raise StatusError(404, "NotFound", f"no pod of {job}")
         return found[-1]
+
+    def start_pod(self, owner: Object, metadata: Object, spec: Object) -> None:
+        """Create a pod of a Job or ReplicaSet; it starts by itself."""
+        reference = {"controller": True, "apiVersion": owner["apiVersion"], "kind": owner["kind"]}
+        reference |= {key: owner["metadata"][key] for key in ("name", "uid")}
+        place = {"namespace": owner["metadata"]["namespace"], "ownerReferences": [reference]}
+        item = {"apiVersion": "v1", "kind": "Pod", "metadata": {**metadata, **place}}
+        item = self.store.create("pods", {**item, "spec": spec})
+        self._run_pod(item)
 
     def evict(self, job: str, reason: str, message: str) -> None:
         """Take the place away from a pod, with its grace."""
@@ -80,19 +114,26 @@ class Cluster:
         """Let the kernel kill the container of a pod."""
         self.pod_of(job).kill_for_memory()
 
-    def delete(self, resource: str, name: str, options: Object) -> None:
-        """Do what DELETE means for a resource."""
+    def delete(
+        self, resource: str, name: str, options: Object, namespace: str | None = None
+    ) -> None:
+        """Do what DELETE means for a resource; what it owns goes with it."""
         if resource == "pods":
             if (pod := self._pods.get(name)) is not None:
                 pod.delete(options.get("gracePeriodSeconds"))
             return
-        uid = self.store.get(resource, name)["metadata"]["uid"]
-        self.store.remove(resource, name)
-        for kind in ("pods", "secrets"):
-            for item in self.store.list(kind):
-                owners = item["metadata"].get("ownerReferences") or ()
-                if any(owner["uid"] == uid for owner in owners):
-                    self.delete(kind, item["metadata"]["name"], {})
+        uid = self.store.get(resource, name, namespace)["metadata"]["uid"]
+        self.store.remove(resource, name, namespace)
+        for kind, item in self.store.owned(uid):
+            self.delete(kind, item["metadata"]["name"], {}, item["metadata"]["namespace"])
+
+    def _run_pod(self, item: Object) -> None:
+        metadata = item["metadata"]
+        status = {"phase": "Pending", "podIP": self.new_address(), "conditions": []}
+        item = self.store.update(
+            "pods", metadata["name"], lambda pod: pod.update(status=status), metadata["namespace"]
+        )
+        self._pods[metadata["name"]] = Pod(self, item, self._directory)
 
     def _log(self, name: str, follow: bool) -> Iterator[bytes]:
         self.store.get("pods", name)
@@ -102,117 +143,13 @@ class Cluster:
         return pod.log(follow=follow)
 
     def _control(self) -> None:
-        while not self._stopped.is_set():
-            for job in self.store.list("jobs"):
-                try:
-                    self._sync(job)
-                except StatusError:
-                    continue  # deleted meanwhile
-            self._stopped.wait(_POLL_S)
-
-    def _sync(self, job: Object) -> None:
-        """Bring one Job a step on, as the Job controller would."""
-        name, spec, status = job["metadata"]["name"], job["spec"], job.get("status", {})
-        pods = [pod for pod in self._pods.values() if pod.uid == job["metadata"]["uid"]]
-        conditions = {item["type"] for item in status.get("conditions", ())}
-        if conditions & {"Complete", "Failed"}:
-            self._expire(job)
-            return
-        active = [pod for pod in pods if not pod.has_ended.is_set()]
-        if spec.get("suspend"):
-            for pod in active:
-                pod.delete(None)
-            self._note(name, active, {"Suspended"} - conditions, "JobSuspended")
-            return
-        self._begin(name)
-        if "FailureTarget" in conditions or self._is_late(job, pods):
-            self._end_late(name, active)
-        elif (verdict := _verdict(job, pods)) is not None:
-            self._finish(name, *verdict)
-        elif not active and not self.holds_pods:
-            self._start_pod(job)
-
-    def _begin(self, name: str) -> None:
-        def change(item: Object) -> None:
-            item.setdefault("status", {}).setdefault("startTime", now())
-
-        self.store.update("jobs", name, change)
-
-    def _end_late(self, name: str, active: list[Pod]) -> None:
-        verdict = ("DeadlineExceeded", "Job was active longer than specified deadline")
-        self._finish(name, "FailureTarget", *verdict)
-        for pod in active:
-            pod.delete(None)
-        if not active:
-            self._finish(name, "Failed", *verdict)
-
-    def _is_late(self, job: Object, pods: list[Pod]) -> bool:
-        limit_s = job["spec"].get("activeDeadlineSeconds")
-        started = [pod.start_s for pod in pods]
-        return limit_s is not None and bool(started) and time.monotonic() > min(started) + limit_s
-
-    def _start_pod(self, job: Object) -> None:
-        template = job["spec"]["template"]
-        metadata = {
-            "generateName": f"{job['metadata']['name']}-",
-            "namespace": self.namespace,
-            "labels": {**template["metadata"]["labels"], "job-name": job["metadata"]["name"]},
-            "ownerReferences": [
-                {"apiVersion": "batch/v1", "kind": "Job", "controller": True}
-                | {key: job["metadata"][key] for key in ("name", "uid")}
-            ],
-        }
-        item = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata}
-        status = {"phase": "Pending"}
-        item = self.store.create("pods", item | {"spec": template["spec"], "status": status})
-        self._pods[item["metadata"]["name"]] = Pod(self, item, self._directory)
-
-    def _note(self, name: str, active: list[Pod], missing: set[str], reason: str) -> None:
-        def change(item: Object) -> None:
-            status = item.setdefault("status", {})
-            status["active"] = len(active)
-            status.pop("startTime", None)
-            status.setdefault("conditions", []).extend(condition(kind, reason) for kind in missing)
-
-        self.store.update("jobs", name, change)
-
-    def _finish(self, name: str, kind: str, reason: str, message: str) -> None:
-        def change(item: Object) -> None:
-            conditions = item.setdefault("status", {}).setdefault("conditions", [])
-            if all(held["type"] != kind for held in conditions):
-                conditions.append(condition(kind, reason, message))
-
-        self.store.update("jobs", name, change)
-
-    def _expire(self, job: Object) -> None:
-        """Delete a Job that has been finished for its time to live; 0 is at once."""
-        if job["spec"].get("ttlSecondsAfterFinished") == 0:
-            self.delete("jobs", job["metadata"]["name"], {})
-
-
-def _verdict(job: Object, pods: list[Pod]) -> tuple[str, str, str] | None:
-    """Return the condition with which a Job is over, its reason and message."""
-    ended = [pod for pod in pods if pod.has_ended.is_set()]
-    failed = [pod for pod in ended if pod.exit_code != 0]
-    if len(failed) < len(ended):
-        return "Complete", "CompletionsReached", "Reached expected number of succeeded pods"
-    for pod in failed:
-        if why := _policy(job, pod):
-            return "Failed", "PodFailurePolicy", why
-    if len(failed) > job["spec"]["backoffLimit"]:
-        return "Failed", "BackoffLimitExceeded", "Job has reached the specified backoff limit"
-    return None
-
-
-def _policy(job: Object, pod: Pod) -> str:
-    """Return why the failure policy ends a Job with this pod; empty where it does not."""
-    for index, rule in enumerate(job["spec"].get("podFailurePolicy", {}).get("rules", ())):
-        wanted = {item["type"] for item in rule.get("onPodConditions", ())}
-        held = wanted & {item["type"] for item in pod.conditions}
-        codes = rule.get("onExitCodes", {}).get("values", ())
-        if rule["action"] == "FailJob" and (held or pod.exit_code in codes):
-            what = (
-                f"has condition {min(held)}" if held else f"failed with exit code {pod.exit_code}"
-            )
-            return f"Pod {pod.name} {what} matching FailJob rule at index {index}"
-    return ""
+        while not self._stopped.wait(_PERIOD_S):
+            for resource, sync in (("jobs", jobs.sync), ("deployments", deployments.sync)):
+                for item in self.store.list(resource):
+                    try:
+                        sync(self, item)
+                    except StatusError:
+                        continue  # deleted meanwhile
+            for pod in self.store.list("pods"):
+                if "status" not in pod:
+                    self._run_pod(pod)  # one that somebody made by hand

@@ -2,81 +2,103 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from services.executor.drivers import processes
+from tests.cluster.probes import Probes
 from tests.cluster.store import Object, StatusError, now
+from tests.cluster.volumes import Surroundings, Volumes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.cluster.cluster import Cluster
 
-_INHERITED = ("PATH", "PYTHONPATH", "TZ")
+_INHERITED = ("PYTHONPATH", "TZ")
+_MARK = "FAKE_POD"
 _POLL_S = 0.03
+_BACKOFF_S, _MAX_BACKOFF_S = 0.2, 3.0
+_GRACE_S = 30
 
 
-def condition(kind: str, reason: str, message: str = "") -> Object:
-    return {"type": kind, "status": "True", "reason": reason, "message": message} | {
+def condition(kind: str, reason: str, message: str = "", *, status: bool = True) -> Object:
+    return {"type": kind, "status": str(status), "reason": reason, "message": message} | {
         "lastTransitionTime": now()
     }
 
 
 class Pod:
-    """One pod and the process that is its container."""
+    """One pod and the process that is its container.
+
+    `owner` is the name of the Job or ReplicaSet that it belongs to, `uid` that object's; both are
+    empty without one. `index` is its place in an Indexed Job.
+    """
 
     def __init__(self, cluster: Cluster, item: Object, directory: Path) -> None:
+        metadata = item["metadata"]
+        [owner] = metadata.get("ownerReferences") or [{"name": "", "uid": ""}]
         self._cluster = cluster
-        self.name = item["metadata"]["name"]
-        self.job = item["metadata"]["labels"]["job-name"]
-        self.uid = item["metadata"]["ownerReferences"][0]["uid"]
+        self.name = metadata["name"]
+        self.namespace = metadata["namespace"]
+        # Names are not unique among the clusters of tests that run side by side.
+        self._mark = metadata["uid"]
+        self.owner, self.uid = owner["name"], owner["uid"]
+        self.index = metadata.get("annotations", {}).get(COMPLETION_INDEX, "")
         self.start_s = time.monotonic()
         self.exit_code: int | None = None
         self.has_ended = threading.Event()
         self.is_lost = False
+        self.is_ready = False
         self.conditions: list[Object] = []
+        self._address = item["status"]["podIP"]
         self._spec = item["spec"]
         self._container = item["spec"]["containers"][0]
         self._place = directory / "pods" / self.name
+        self._volumes = Volumes(cluster.store, cluster.names, item, self._place)
         self._deleted = threading.Event()
         self._kill_at = float("inf")
         self._is_out_of_memory = False
+        self._restarts = 0
         self.process: subprocess.Popen[bytes] | None = None
         threading.Thread(target=self._run, name=self.name, daemon=True).start()
 
+    @property
+    def is_leaving(self) -> bool:
+        return self._deleted.is_set()
+
     def change(self, change: Any) -> None:
         try:
-            self._cluster.store.update("pods", self.name, change)
+            self._cluster.store.update("pods", self.name, change, self.namespace)
         except StatusError:
             return
 
     def disrupt(self, reason: str, message: str) -> None:
         self.conditions.append(condition("DisruptionTarget", reason, message))
-        self.change(lambda item: item["status"].update(conditions=self.conditions))
+        self._tell_conditions()
 
     def delete(self, grace_s: float | None) -> None:
         """Ask the process to end; kill it when its grace is over. 0 forgets the pod at once."""
-        grace_s = self._spec["terminationGracePeriodSeconds"] if grace_s is None else grace_s
+        if grace_s is None:
+            grace_s = self._spec.get("terminationGracePeriodSeconds", _GRACE_S)
         self._kill_at = min(self._kill_at, time.monotonic() + grace_s)
         if grace_s == 0 or self.has_ended.is_set():
-            self._cluster.store.remove("pods", self.name)
+            self._cluster.store.remove("pods", self.name, self.namespace)
         elif not self._deleted.is_set():
             self.change(lambda item: item["metadata"].update(deletionTimestamp=now()))
-            if self.process is not None:
-                processes.send(self.process.pid, signal.SIGTERM)
+            threading.Thread(target=self._ask_to_end, daemon=True).start()
         self._deleted.set()
 
     def kill(self) -> None:
         """End every process of the container, also those that left its session."""
-        pids = set(processes.marked(f"FAKE_POD={self.name}"))
+        pids = set(processes.marked(f"{_MARK}={self._mark}"))
         for pid in pids:
             processes.send(pid, signal.SIGKILL)
 
@@ -97,13 +119,22 @@ class Pod:
                 return
             self.has_ended.wait(_POLL_S)
 
+    def _ask_to_end(self) -> None:
+        """Run the hook before the end, then send SIGTERM: what is new goes elsewhere by then."""
+        hook = self._container.get("lifecycle", {}).get("preStop", {}).get("sleep")
+        if hook is not None and self.process is not None:
+            self.has_ended.wait(hook["seconds"])
+        if self.process is not None:
+            processes.send(self.process.pid, signal.SIGTERM)
+
     def _run(self) -> None:
-        if self._wait_for_image() and (environment := self._wait_for_secrets()) is not None:
-            self._start(environment)
-            while self.process is not None and self.process.poll() is None:
-                self._look_after(self.process)
-                time.sleep(_POLL_S)
-            self.kill()
+        self._place.mkdir(parents=True, exist_ok=True)
+        if self._wait_for_image():
+            while (surroundings := self._wait_for_config()) is not None:
+                self._start(surroundings)
+                self._look_after()
+                if not self._is_restarted():
+                    break
         self._end()
 
     def _wait_for_image(self) -> bool:
@@ -114,59 +145,63 @@ class Pod:
                 return False
         return not self._deleted.is_set()
 
-    def _wait_for_secrets(self) -> dict[str, str] | None:
+    def _wait_for_config(self) -> Surroundings | None:
         while not self._deleted.is_set():
             try:
-                return {item["name"]: self._value(item) for item in self._container["env"]}
+                return self._volumes.surroundings()
             except StatusError as error:
                 reason = "CreateContainerConfigError"
                 self._state({"waiting": {"reason": reason, "message": str(error)}})
                 self._deleted.wait(_POLL_S)
         return None
 
-    def _value(self, item: Object) -> str:
-        if "value" in item:
-            return self._mapped(item["value"].replace("$$", "$"))
-        reference = item["valueFrom"]["secretKeyRef"]
-        secret = self._cluster.store.get("secrets", reference["name"])
-        if reference["key"] in secret.get("stringData", {}):
-            return secret["stringData"][reference["key"]]
-        return base64.b64decode(secret["data"][reference["key"]]).decode()
-
-    def _mapped(self, text: str) -> str:
-        for mount in self._container["volumeMounts"]:
-            if text == mount["mountPath"]:
-                return str(self._place / mount["name"])
-        return text
-
-    def _start(self, environment: dict[str, str]) -> None:
-        for volume in self._spec["volumes"]:
-            (self._place / volume["name"]).mkdir(parents=True, exist_ok=True)
+    def _start(self, surroundings: Surroundings) -> None:
         inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-        with (self._place / "log").open("wb") as output:
+        inherited["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        environment = {**inherited, **surroundings.environment, _MARK: self._mark}
+        if self._spec.get("automountServiceAccountToken", True):
+            account = self._spec.get("serviceAccountName", "default")
+            path = self._cluster.kubeconfig(self.namespace, account)
+            environment["ELODROME_KUBE_CONFIG"] = str(path)
+        with (self._place / "log").open("ab") as output:
             try:
                 self.process = subprocess.Popen(
-                    [word.replace("$$", "$") for word in self._container["command"]],
-                    cwd=self._mapped(self._container["workingDir"]),
-                    env={**inherited, **environment, "FAKE_POD": self.name},
+                    surroundings.command,
+                    cwd=surroundings.directory,
+                    env=environment,
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
                 )
             except OSError as error:
-                self.exit_code = 128
-                self._state({"terminated": {"exitCode": 128, "reason": "StartError"}})
+                self.process, self.exit_code = None, 128
                 output.write(f"exec: {error}\n".encode())
                 return
         self._state({"running": {"startedAt": now()}}, phase="Running")
         if self._deleted.is_set():
             processes.send(self.process.pid, signal.SIGTERM)
 
-    def _look_after(self, process: subprocess.Popen[bytes]) -> None:
-        if time.monotonic() > self._kill_at:
-            self.kill()
-        limit = int(self._container["resources"]["limits"].get("memory", 0))
+    def _look_after(self) -> None:
+        """Return once the process has ended, and every other one of its container with it."""
+        process = self.process
+        if process is None:
+            return
+        probes = Probes(self._container, self._address, self._tell_ready)
+        while process.poll() is None:
+            is_dead = probes.has_failed.is_set() and not self._deleted.is_set()
+            if is_dead or time.monotonic() > self._kill_at:
+                self.kill()
+            self._limit_memory(process)
+            time.sleep(_POLL_S)
+        probes.stop()
+        self.kill()
+        code = process.wait()
+        self.exit_code = 128 - code if code < 0 else code
+        self._tell_ready(is_ready=False)
+
+    def _limit_memory(self, process: subprocess.Popen[bytes]) -> None:
+        limit = _bytes(self._container.get("resources", {}).get("limits", {}).get("memory", "0"))
         if limit:
             used = sum(
                 item.resident_bytes for item in processes.scan() if item.session_id == process.pid
@@ -174,10 +209,19 @@ class Pod:
             if used > limit:
                 self.kill_for_memory()
 
+    def _is_restarted(self) -> bool:
+        """Return whether the container runs again, after a while that grows."""
+        policy = self._spec.get("restartPolicy", "Always")
+        wanted = policy == "Always" or (policy == "OnFailure" and self.exit_code != 0)
+        if not wanted or self._deleted.is_set() or self.is_lost:
+            return False
+        self._restarts += 1
+        self._state({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}})
+        backoff_s = min(_MAX_BACKOFF_S, _BACKOFF_S * 2 ** (self._restarts - 1))
+        return not self._deleted.wait(backoff_s)
+
     def _end(self) -> None:
-        if self.process is not None:
-            code = self.process.wait()
-            self.exit_code = 128 - code if code < 0 else code
+        self._volumes.close()
         if self.is_lost:
             self.has_ended.set()
             return
@@ -185,6 +229,8 @@ class Pod:
             reason = (
                 "OOMKilled"
                 if self._is_out_of_memory
+                else "StartError"
+                if self.process is None
                 else "Error"
                 if self.exit_code
                 else "Completed"
@@ -193,10 +239,35 @@ class Pod:
             self._state({"terminated": ended}, phase="Failed" if self.exit_code else "Succeeded")
         self.has_ended.set()
         if self._deleted.is_set():
-            self._cluster.store.remove("pods", self.name)
+            self._cluster.store.remove("pods", self.name, self.namespace)
             shutil.rmtree(self._place / "work", ignore_errors=True)
+
+    def _tell_ready(self, is_ready: bool) -> None:
+        self.is_ready = is_ready
+        self._tell_conditions()
+
+    def _tell_conditions(self) -> None:
+        ready = condition("Ready", "Probed", status=self.is_ready)
+
+        def change(item: Object) -> None:
+            item["status"]["conditions"] = [ready, *self.conditions]
+            for status in item["status"].get("containerStatuses", ()):
+                status["ready"] = self.is_ready
+
+        self.change(change)
 
     def _state(self, state: Object, phase: str = "Pending") -> None:
         status = {"name": self._container["name"], "image": self._container["image"]}
-        status |= {"imageID": "", "ready": "running" in state, "restartCount": 0, "state": state}
+        status |= {"imageID": "", "ready": self.is_ready, "restartCount": self._restarts}
+        status["state"] = state
         self.change(lambda item: item["status"].update(phase=phase, containerStatuses=[status]))
+
+
+COMPLETION_INDEX = "batch.kubernetes.io/job-completion-index"
+_UNITS = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
+
+
+def _bytes(quantity: str) -> int:
+    """Return a quantity of memory in bytes."""
+    unit = _UNITS.get(quantity[-2:], 1)
+    return int(quantity.removesuffix(quantity[-2:]) if unit > 1 else quantity) * unit

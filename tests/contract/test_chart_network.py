@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from itertools import product
+from itertools import permutations, product
 
 import pytest
 
@@ -49,6 +49,8 @@ def pod(component: str, *, namespace: str = chart.NAMESPACE, **more: str) -> Pla
     return Place(namespace, labels | {name.replace("_", "/"): text for name, text in more.items()})
 
 
+LEARNER = pod("trainer", namespace=chart.WORKLOADS, elo_role="trainer", elo_together="true")
+LEARNERS = ("first learner", "second learner")
 PLACES = {
     **{name: pod(name) for name in SERVICES},
     "setup of the database": pod("setup", elodrome_reaches="database"),
@@ -56,6 +58,8 @@ PLACES = {
     "test": pod("test"),
     "stranger": Place(chart.NAMESPACE, {"app": "stranger"}),
     "trainer": pod("trainer", namespace=chart.WORKLOADS, elo_role="trainer"),
+    "first learner": LEARNER,
+    "second learner": LEARNER,
     "referee": pod("referee", namespace=chart.WORKLOADS, elo_role="referee"),
     "agent": pod("agent", namespace=chart.WORKLOADS, elo_role="agent"),
     "ingress": Place("ingress-nginx", {"app.kubernetes.io/name": "ingress-nginx"}),
@@ -71,7 +75,9 @@ OURS = {name for name, at in PLACES.items() if at.namespace in {chart.NAMESPACE,
 def edges() -> set[tuple[str, str, int, str]]:
     """Return every connection that may be made, as (from, to, port, protocol)."""
     resolving = OURS - {"stranger", "agent"}
-    wanted = {(caller, callee, GRPC[callee], "TCP") for caller, callee in CALLS}
+    calls = CALLS | {(name, callee) for name in LEARNERS for callee in ("executor", "registry")}
+    wanted = {(caller, callee, GRPC[callee], "TCP") for caller, callee in calls}
+    wanted |= {(*pair, port, "TCP") for pair in permutations(LEARNERS, 2) for port in PORTS}
     wanted |= {(name, "DNS", 53, protocol) for name in resolving for protocol in ("TCP", "UDP")}
     wanted |= {(name, "postgresql", 5432, "TCP") for name in (*SERVICES, "setup of the database")}
     wanted |= {(name, "bus", 4222, "TCP") for name in (*SERVICES, "setup of the bus")}

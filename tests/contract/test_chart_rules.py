@@ -80,7 +80,7 @@ def test_rights_are_few_and_in_the_namespace_of_the_workers(name: str) -> None:
     }
     wanted = {("jobs", v) for v in ("create", "get", "list", "watch", "patch", "delete")}
     wanted |= {("pods", verb) for verb in ("list", "watch", "delete")} | {("pods/log", "get")}
-    wanted |= {("secrets", "create"), ("secrets", "patch")}
+    wanted |= {(kind, verb) for kind in ("secrets", "services") for verb in ("create", "patch")}
     if name == "gpu":
         wanted |= {("workloads", "list"), ("workloads", "patch")}
     assert rights == wanted

@@ -196,7 +196,7 @@ def on_cluster(cluster: Cluster) -> dict[str, Any]:
 
 async def end_workers(directory: Path) -> None:
     """End what an executor leaves running by design when it ends itself."""
-    driver = ProcessDriver(directory, memory_bytes=0)
+    driver = ProcessDriver(directory)
     for place in await asyncio.to_thread(lambda: list(directory.glob("*"))):
 
         async def is_gone(name: str = place.name) -> bool:

@@ -354,7 +354,7 @@ async def test_a_restarted_executor_adopts_its_workers(
 
 
 async def test_launching_an_attempt_twice_starts_one_worker(tmp_path: Path) -> None:
-    driver = ProcessDriver(tmp_path / "jobs", memory_bytes=0)
+    driver = ProcessDriver(tmp_path / "jobs")
     script = f"echo started >> {tmp_path}/starts; sleep 0.3; exit 7"
     launch = Launch("job-a1", ["/bin/sh", "-c", script], {})
     await asyncio.gather(*[driver.launch(launch) for _ in range(5)])
@@ -366,7 +366,7 @@ async def test_launching_an_attempt_twice_starts_one_worker(tmp_path: Path) -> N
     assert (await driver.observe(["job-a1"]))["job-a1"].exit_code == 7
     assert (tmp_path / "starts").read_text() == "started\n"
     # Another driver on the same directory, as after a restart, knows as much and starts nothing.
-    heir = ProcessDriver(tmp_path / "jobs", memory_bytes=0)
+    heir = ProcessDriver(tmp_path / "jobs")
     await heir.launch(launch)
     assert (await heir.observe(["job-a1"]))["job-a1"].exit_code == 7
     await eventually(lambda: heir.reap("job-a1"))
@@ -374,7 +374,7 @@ async def test_launching_an_attempt_twice_starts_one_worker(tmp_path: Path) -> N
 
 
 async def test_a_command_that_does_not_exist_is_a_worker_that_failed(tmp_path: Path) -> None:
-    driver = ProcessDriver(tmp_path, memory_bytes=0)
+    driver = ProcessDriver(tmp_path)
     await driver.launch(Launch("job-a1", ["/does/not/exist"], {}))
 
     async def exit_code() -> int | None:

@@ -291,6 +291,30 @@ async def test_old_events_and_bad_objects_change_nothing(
     assert (await look(driver)).exit_code == 5
 
 
+async def test_a_job_in_a_queue_is_ended_through_its_workload(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """Kueue starts what it admits, whatever else the Job says."""
+    async with a_driver(cluster, tmp_path, queue="team-a") as driver:
+        await driver.launch(a_launch(WAITS))
+        assert (await look(driver)).phase is Phase.WAITING
+        uid = cluster.store.get("jobs", JOB)["metadata"]["uid"]
+        labels = {"kueue.x-k8s.io/job-uid": uid}
+        head = {"apiVersion": "kueue.x-k8s.io/v1beta2", "kind": "Workload"}
+        metadata = {"name": "job-of-kueue", "namespace": cluster.namespace, "labels": labels}
+        workload = {**head, "metadata": metadata, "spec": {"queueName": "team-a", "active": True}}
+        cluster.store.create("workloads", workload)
+
+        cluster.store.update("jobs", JOB, lambda job: job["spec"].update(suspend=False))
+        await log_holds(driver, b"ready")
+        await driver.terminate(NAME)
+        assert not cluster.store.get("workloads", "job-of-kueue")["spec"]["active"]
+        assert not cluster.store.get("jobs", JOB)["spec"]["suspend"]
+
+        cluster.store.update("jobs", JOB, lambda job: job["spec"].update(suspend=True))
+        await log_holds(driver, b"saving")
+
+
 async def test_a_cluster_that_does_not_answer_ends_nothing(
     cluster: Cluster, driver: KubernetesDriver, tmp_path: Path
 ) -> None:

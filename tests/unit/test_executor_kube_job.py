@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -12,19 +13,18 @@ import pytest
 from services.executor.drivers import kube_job
 from services.executor.drivers.driver import Launch
 from services.executor.drivers.kube_job import Placement
+from services.executor.resources import Resources
 from services.executor.states import RunType
-from tests.cluster import schemas
+from tests import crds
 
 KINDS = [RunType.TRAINING, RunType.CERTIFICATION, RunType.EVALUATION, RunType.TESTING]
 RUN_ID = "0c6f6e52-9b5a-4d0e-8f52-2f1c93a3b9d1"
 TOKEN = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJqb2IifQ.c2ln"
-CPU = Placement(namespace="workloads", image="example.org/worker:1.2", memory_bytes=4 << 30)
+SOME, MANY = Resources(1, 4 << 30, 0), Resources(8, 64 << 30, 2)
+CPU = Placement(namespace="workloads", image="example.org/worker:1.2")
 GPU = Placement(
     namespace="workloads",
     image="example.org/worker@sha256:" + "0" * 64,
-    cpus=8,
-    memory_bytes=64 << 30,
-    gpus=2,
     gpu_products=["NVIDIA-H100-80GB-HBM3"],
     priority_classes={"trainer": "elo-train", "referee": "elo-eval"},
     runtime_class="nvidia",
@@ -41,6 +41,7 @@ def a_launch(**fields: Any) -> Launch:
         "secrets": {"ELODROME_JOB_TOKEN": TOKEN},
         "run_id": RUN_ID,
         "owner_id": "5d3e6a0e-8f5c-4b55-8c5b-1d6f0b8ad7f2",
+        "resources": SOME,
     }
     return Launch(**values | fields)
 
@@ -53,13 +54,16 @@ def variables(launch: Launch) -> dict[str, str]:
     return {item["name"]: item.get("value", "") for item in pod(launch)["containers"][0]["env"]}
 
 
-@pytest.mark.parametrize("version", schemas.VERSIONS)
+@pytest.mark.parametrize("version", crds.VERSIONS)
 def test_every_kind_of_job_fits_the_strict_schema(version: str) -> None:
-    for kind, placement, deadline_s in product(KINDS, (CPU, GPU), (None, 90.4)):
-        manifest = kube_job.job(a_launch(kind=kind, deadline_s=deadline_s), placement)
-        schemas.check(manifest, version)
+    for kind, placement, deadline_s, learners in product(KINDS, (CPU, GPU), (None, 90.4), (1, 2)):
+        launch = a_launch(kind=kind, deadline_s=deadline_s, learners=learners)
+        for resources in (Resources(), SOME, MANY):
+            manifest = kube_job.job(replace(launch, resources=resources), placement)
+            crds.validate(manifest, version)
     owner = {"metadata": {"name": f"elo-{RUN_ID}-a1", "uid": "uid"}}
-    schemas.check(kube_job.secret(a_launch(), CPU, owner), version)
+    crds.validate(kube_job.secret(a_launch(), CPU, owner), version)
+    crds.validate(kube_job.service(a_launch(learners=2), CPU, owner), version)
 
 
 @pytest.mark.parametrize(
@@ -86,12 +90,12 @@ def test_a_job_has_one_pod_and_the_limits_of_its_kind(
     assert spec["template"]["metadata"]["labels"]["elo/role"] == role
 
 
-@pytest.mark.parametrize("version", schemas.VERSIONS)
+@pytest.mark.parametrize("version", crds.VERSIONS)
 def test_the_schema_would_find_a_misspelt_field(version: str) -> None:
     manifest = kube_job.job(a_launch(), CPU)
     manifest["spec"]["backofLimit"] = manifest["spec"].pop("backoffLimit")
     with pytest.raises(jsonschema.ValidationError, match="backofLimit"):
-        schemas.check(manifest, version)
+        crds.validate(manifest, version)
 
 
 def test_what_is_left_of_the_budget_and_ten_minutes_is_the_deadline() -> None:
@@ -101,12 +105,37 @@ def test_what_is_left_of_the_budget_and_ten_minutes_is_the_deadline() -> None:
     assert overdrawn["activeDeadlineSeconds"] == 600
 
 
+def test_learners_are_pods_of_one_job_that_know_each_other_by_name() -> None:
+    launch = a_launch(learners=3)
+    job, name = kube_job.job(launch, CPU), f"elo-{launch.name}"
+    spec = job["spec"]
+    assert (spec["completionMode"], spec["completions"], spec["parallelism"]) == ("Indexed", 3, 3)
+    # The whole gang starts anew with the next attempt, and never a part of it.
+    assert spec["backoffLimit"] == 0
+    assert spec["template"]["spec"]["subdomain"] == name
+    assert spec["template"]["metadata"]["labels"]["elo/together"] == "true"
+    told = variables(launch)
+    assert (told["WORLD_SIZE"], told["MASTER_PORT"]) == ("3", "29400")
+    assert told["MASTER_ADDR"] == f"{name}-0.{name}.{CPU.namespace}.svc"
+    owner = {"metadata": {"name": name, "uid": "uid"}}
+    service = kube_job.service(launch, CPU, owner)
+    assert service["spec"]["selector"].items() <= spec["template"]["metadata"]["labels"].items()
+    assert service["spec"]["publishNotReadyAddresses"]
+    assert service["metadata"]["ownerReferences"][0]["uid"] == "uid"
+
+
+def test_one_learner_is_told_of_no_other() -> None:
+    assert not variables(a_launch()).keys() & {"WORLD_SIZE", "RANK", "MASTER_ADDR"}
+    assert "subdomain" not in pod(a_launch())
+
+
 def test_gpus_are_for_trainers_alone() -> None:
-    trainer = pod(a_launch(), GPU)
+    trainer = pod(a_launch(resources=MANY), GPU)
     assert trainer["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "2"
     assert trainer["tolerations"][0]["key"] == "nvidia.com/gpu"
     assert "NVIDIA-H100-80GB-HBM3" in json.dumps(trainer["affinity"])
-    for without in (pod(a_launch(kind=RunType.EVALUATION), GPU), pod(a_launch(), CPU)):
+    referee = a_launch(kind=RunType.EVALUATION, resources=MANY)
+    for without in (pod(referee, GPU), pod(a_launch(), CPU)):
         assert "nvidia" not in json.dumps(without["containers"][0]["resources"])
         assert not {"affinity", "tolerations"} & set(without)
 

@@ -116,6 +116,9 @@ def run(
     tag: Annotated[list[str] | None, typer.Option(help="Tag; may be repeated.")] = None,
     time_limit_s: Annotated[int | None, typer.Option(help="Seconds it may take.")] = None,
     cpu_limit_s: Annotated[int, typer.Option(help="CPU seconds it may use; 0: any.")] = 0,
+    cpus: Annotated[float, typer.Option(help="CPUs of a worker; 0: the install's.")] = 0,
+    memory_gib: Annotated[float, typer.Option(help="Memory of a worker; 0: the install's.")] = 0,
+    gpus: Annotated[int, typer.Option(help="GPUs of a worker; 0: the install's.")] = 0,
     watch: Watch = False,
 ) -> int | None:
     """Start a training run.
@@ -138,6 +141,7 @@ def run(
         "group": group,
         "tags": tag or [],
         "cpu_limit_s": cpu_limit_s,
+        "resources": {"cpus": cpus, "memory_bytes": round(memory_gib * 2**30), "gpus": gpus},
     }
     if seed is not None:
         body["seed"] = seed

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
+from services.executor.resources import Resources
 from services.executor.states import RunType
 
 if TYPE_CHECKING:
@@ -19,7 +20,9 @@ class Launch:
 
     Only the worker may read `secrets`, which are variables of its environment too. `deadline_s` is
     when the place ends a worker by itself, for the case that no executor is left to do it; None is
-    never. The other fields say whose worker it is.
+    never. `learners` is how many processes learn together, which a place may have start apart; the
+    first of them is the worker. `resources` are those of each. The other fields say whose worker it
+    is.
     """
 
     name: str
@@ -31,6 +34,8 @@ class Launch:
     attempt: int = 1
     owner_id: str = ""
     deadline_s: float | None = None
+    learners: int = 1
+    resources: Resources = field(default_factory=Resources)
 
 
 class Phase(Enum):

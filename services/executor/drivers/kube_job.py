@@ -1,7 +1,8 @@
 """The Job of an attempt, as a manifest: one pure function, which the schema tests look at too.
 
-A Job has one pod and never a second one: the executor owns the attempts. Nothing that a user wrote
-gets into a manifest; the names and numbers that do are checked all the same.
+A Job has one pod and never a second one: the executor owns the attempts. Learners that learn
+together are the pods of one Indexed Job, each of which is never replaced either. Nothing that a
+user wrote gets into a manifest; the names and numbers that do are checked all the same.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ MANAGED_BY = "app.kubernetes.io/managed-by"
 OWNER = "elodrome-executor"
 SELECTOR = f"{MANAGED_BY}={OWNER}"
 """What the Jobs and pods of an executor have in common."""
+INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
+"""Which of the learners that learn together a pod is; Kubernetes sets it."""
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 
 _GPU = "nvidia.com/gpu"
@@ -39,7 +42,11 @@ _WORK_BYTES = 8 << 30
 _TMP_BYTES = 1 << 30
 _SHARED_MEMORY_BYTES = 1 << 30
 
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,57}[a-z0-9])?")
+# Where learners meet; then each listens on a port that it tells the others.
+_MEETING_PORT = 29400
+
+# With `elo-` before it and the index of a pod behind it, it is still a host's name.
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,53}[a-z0-9])?")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -66,18 +73,14 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the workers of an install run, and with what.
+    """Where the workers of an install run.
 
     `priority_classes` is by role, `trainer` or `referee`. `queue` is a LocalQueue of Kueue; empty
-    leaves Kueue out. `gpus` are for trainers alone; `gpu_products` are values of the label
-    nvidia.com/gpu.product, empty for any.
+    leaves Kueue out. `gpu_products` are values of the label nvidia.com/gpu.product, empty for any.
     """
 
     namespace: str
     image: str
-    cpus: float = 1.0
-    memory_bytes: int = 0
-    gpus: int = 0
     gpu_products: Sequence[str] = ()
     priority_classes: Mapping[str, str] = field(default_factory=dict)
     runtime_class: str = ""
@@ -87,7 +90,7 @@ class Placement:
 
 def job_name(name: str) -> str:
     """Return what the Job of an attempt is called; raise ValueError for what cannot be a name."""
-    _check(_NAME, name, "name", "1 to 59 lower-case letters, digits and inner hyphens")
+    _check(_NAME, name, "name", "1 to 55 lower-case letters, digits and inner hyphens")
     return f"elo-{name}"
 
 
@@ -100,9 +103,9 @@ def job(launch: Launch, placement: Placement) -> Manifest:
         "spec": _pod_spec(launch, placement, kind),
     }
     spec: Manifest = {
-        "parallelism": 1,
-        "completions": 1,
-        "completionMode": "NonIndexed",
+        "parallelism": launch.learners,
+        "completions": launch.learners,
+        "completionMode": "Indexed" if launch.learners > 1 else "NonIndexed",
         "backoffLimit": 0,
         "podFailurePolicy": {"rules": _failure_rules()},
         "podReplacementPolicy": "Failed",
@@ -136,21 +139,34 @@ def secret(launch: Launch, placement: Placement, owner: Mapping[str, Any]) -> Ma
     return {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": {
-            "name": job_name(launch.name),
-            "namespace": placement.namespace,
-            "labels": {MANAGED_BY: OWNER, NAME_LABEL: launch.name},
-            "ownerReferences": [
-                {
-                    "apiVersion": "batch/v1",
-                    "kind": "Job",
-                    "name": owner["metadata"]["name"],
-                    "uid": owner["metadata"]["uid"],
-                }
-            ],
-        },
+        "metadata": _owned(launch, placement, owner),
         "type": "Opaque",
         "stringData": dict(launch.secrets),
+    }
+
+
+def service(launch: Launch, placement: Placement, owner: Mapping[str, Any]) -> Manifest:
+    """Return the Service that gives learners their names, before any of them is ready."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": _owned(launch, placement, owner),
+        "spec": {
+            "clusterIP": "None",
+            "publishNotReadyAddresses": True,
+            "selector": {NAME_LABEL: launch.name},
+        },
+    }
+
+
+def _owned(launch: Launch, placement: Placement, owner: Mapping[str, Any]) -> Manifest:
+    """Return the metadata of an object that goes with the Job of its attempt."""
+    reference = {key: owner["metadata"][key] for key in ("name", "uid")}
+    return {
+        "name": job_name(launch.name),
+        "namespace": placement.namespace,
+        "labels": {MANAGED_BY: OWNER, NAME_LABEL: launch.name},
+        "ownerReferences": [{"apiVersion": "batch/v1", "kind": "Job", **reference}],
     }
 
 
@@ -177,6 +193,8 @@ def _labels(launch: Launch, kind: _Kind, digest: str) -> dict[str, str]:
         "elo/owner": launch.owner_id,
         "elo/spec": digest,
     }
+    if launch.learners > 1:
+        labels["elo/together"] = "true"
     for name, value in labels.items():
         _check(_LABEL_VALUE, value, f"label {name}", "at most 63 letters, digits, - _ and .")
     return labels
@@ -196,7 +214,7 @@ def _digest(spec: Manifest) -> str:
 
 
 def _pod_spec(launch: Launch, placement: Placement, kind: _Kind) -> Manifest:
-    gpus = placement.gpus if kind.may_use_gpu else 0
+    gpus = launch.resources.gpus if kind.may_use_gpu else 0
     spec: Manifest = {
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": kind.grace_s,
@@ -210,8 +228,10 @@ def _pod_spec(launch: Launch, placement: Placement, kind: _Kind) -> Manifest:
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "containers": [_container(launch, placement, gpus)],
-        "volumes": _volumes(placement),
+        "volumes": _volumes(launch.resources.memory_bytes),
     }
+    if launch.learners > 1:
+        spec["subdomain"] = job_name(launch.name)
     if priority := placement.priority_classes.get(kind.role):
         spec["priorityClassName"] = priority
     if placement.runtime_class:
@@ -232,17 +252,18 @@ def _on_products(products: Iterable[str]) -> Manifest:
 
 
 def _container(launch: Launch, placement: Placement, gpus: int) -> Manifest:
-    requests: dict[str, str] = {"cpu": f"{placement.cpus:g}"}
+    given = launch.resources
+    requests: dict[str, str] = {"cpu": f"{given.cpus:g}"} if given.cpus else {}
     limits: dict[str, str] = {}
-    if placement.memory_bytes:
-        requests["memory"] = limits["memory"] = str(placement.memory_bytes)
+    if given.memory_bytes:
+        requests["memory"] = limits["memory"] = str(given.memory_bytes)
     if gpus:
         limits[_GPU] = str(gpus)
     return {
         "name": CONTAINER,
         "image": placement.image,
         "command": [_literal(word, "command") for word in launch.command],
-        "env": _environment(launch),
+        "env": _environment(launch) + _meeting(launch, placement),
         "workingDir": "/work",
         "resources": {"requests": requests, "limits": limits},
         "securityContext": {
@@ -259,9 +280,9 @@ def _container(launch: Launch, placement: Placement, gpus: int) -> Manifest:
     }
 
 
-def _volumes(placement: Placement) -> list[Manifest]:
+def _volumes(memory_bytes: int) -> list[Manifest]:
     # What is written to memory counts as the worker's own.
-    shared = placement.memory_bytes // 2 or _SHARED_MEMORY_BYTES
+    shared = memory_bytes // 2 or _SHARED_MEMORY_BYTES
     return [
         {"name": "work", "emptyDir": {"sizeLimit": str(_WORK_BYTES)}},
         {"name": "tmp", "emptyDir": {"sizeLimit": str(_TMP_BYTES)}},
@@ -294,6 +315,22 @@ def _environment(launch: Launch) -> list[Manifest]:
         for name in launch.secrets
     ]
     return shown + hidden
+
+
+def _meeting(launch: Launch, placement: Placement) -> list[Manifest]:
+    """Return what torchrun would tell learners: who each is, and where the first one waits."""
+    if launch.learners == 1:
+        return []
+    name = job_name(launch.name)
+    told = {
+        "WORLD_SIZE": str(launch.learners),
+        "MASTER_ADDR": f"{name}-0.{name}.{placement.namespace}.svc",
+        "MASTER_PORT": str(_MEETING_PORT),
+    }
+    rank = {"fieldRef": {"fieldPath": f"metadata.annotations['{INDEX_LABEL}']"}}
+    return [{"name": name, "value": value} for name, value in told.items()] + [
+        {"name": "RANK", "valueFrom": rank}
+    ]
 
 
 def _literal(text: str, field_name: str) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from services.executor.drivers.kube_api import AwayError, RefusedError
-from services.executor.drivers.kube_job import NAME_LABEL, SELECTOR
+from services.executor.drivers.kube_job import INDEX_LABEL, NAME_LABEL, SELECTOR
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,6 +45,7 @@ class Entry:
 class Mirror:
     """Objects of a kind by the attempt that they belong to, as far as they were heard of.
 
+    Where several learn together, the pod of the first is that of the attempt.
     Events may come twice, late or in disorder: only a newer version of an object counts. An object
     that cannot be read is left out, and what was known of it before stays.
     """
@@ -71,6 +72,11 @@ class Mirror:
         """Return what is known of an attempt's object."""
         return self._entries.get(name)
 
+    def others(self, name: str) -> list[Entry]:
+        """Return what is known of the pods of an attempt beside its first."""
+        with self._lock:
+            return [held for key, held in self._entries.items() if key.startswith(f"{name}/")]
+
     def put(self, item: Manifest) -> None:
         """Take over an object that the server has just returned."""
         self._apply(item, is_gone=False)
@@ -84,7 +90,8 @@ class Mirror:
     def forget(self, name: str) -> None:
         """Drop what is known of an attempt."""
         with self._lock:
-            self._entries.pop(name, None)
+            for key in [key for key in self._entries if key.split("/")[0] == name]:
+                del self._entries[key]
 
     def _follow(self) -> None:
         backoff_s = _BACKOFF_S
@@ -181,7 +188,9 @@ class Mirror:
     def _read(self, item: Manifest) -> tuple[str, int] | None:
         try:
             metadata = item["metadata"]
-            return str(metadata["labels"][NAME_LABEL]), int(metadata["resourceVersion"])
+            name, index = metadata["labels"][NAME_LABEL], metadata["labels"].get(INDEX_LABEL, "0")
+            key = name if index == "0" else f"{name}/{index}"
+            return str(key), int(metadata["resourceVersion"])
         except (KeyError, TypeError, ValueError):
             logger.warning("object_quarantined", path=self._path)
             return None

@@ -1,4 +1,4 @@
-"""Workers as Jobs of a Kubernetes cluster, one Job with one pod for each attempt.
+"""Workers as Jobs of a Kubernetes cluster, one Job for each attempt, with one pod for each learner.
 
 Everything that has to survive is in the cluster: another executor adopts what it finds there. A
 cluster that does not answer changes nothing: what was last heard of a worker still holds, and
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 _KILL_GRACE_S = 1
 _FORCE_S = 60.0
 """Seconds after which a pod that cannot be killed, because its node is lost, is given up."""
-_WORKLOAD_UID = "kueue.x-k8s.io/job-uid"
+_KUEUE = "kueue.x-k8s.io"
+_WORKLOAD_UID = f"{_KUEUE}/job-uid"
 
 logger = structlog.get_logger("executor.kubernetes")
 
@@ -50,7 +51,7 @@ class KubernetesDriver:
         self._jobs_path = f"/apis/batch/v1/namespaces/{namespace}/jobs"
         self._pods_path = f"/api/v1/namespaces/{namespace}/pods"
         self._secrets_path = f"/api/v1/namespaces/{namespace}/secrets"
-        self._workloads_path = f"/apis/kueue.x-k8s.io/v1beta1/namespaces/{namespace}/workloads"
+        self._services_path = f"/api/v1/namespaces/{namespace}/services"
         self._loop: asyncio.AbstractEventLoop | None = None
         self._jobs = Mirror(api, self._jobs_path, self._wake)
         self._pods = Mirror(api, self._pods_path, self._wake)
@@ -94,14 +95,20 @@ class KubernetesDriver:
             if refusal.status != HTTPStatus.CONFLICT:
                 raise
             job = self._adopt(launch)
-        secret = kube_job.secret(launch, self._placement, job)
+        if launch.learners > 1:
+            self._ensure(self._services_path, kube_job.service(launch, self._placement, job))
+        # Nothing starts without its secret, so that the others' names are known by then.
+        self._ensure(self._secrets_path, kube_job.secret(launch, self._placement, job))
+        self._jobs.put(job)
+
+    def _ensure(self, path: str, item: Manifest) -> None:
+        """Create an object, or bring the one that is there to what it should be."""
         try:
-            self._api.create(self._secrets_path, secret)
+            self._api.create(path, item)
         except RefusedError as refusal:
             if refusal.status != HTTPStatus.CONFLICT:
                 raise
-            self._api.patch(f"{self._secrets_path}/{secret['metadata']['name']}", secret)
-        self._jobs.put(job)
+            self._api.patch(f"{path}/{item['metadata']['name']}", item)
 
     def _adopt(self, launch: Launch) -> Manifest:
         job = self._api.get(self._job_path(launch.name))
@@ -151,9 +158,19 @@ class KubernetesDriver:
             return Observation(Phase.WAITING)
         if seen.phase is not Phase.EXITED:
             return seen
+        if seen.fault is None:
+            seen = self._with_fault_of_others(name, seen)
         if not await self._is_log_whole(name):
             return Observation(Phase.RUNNING, fault=seen.fault, detail=seen.detail)
         return replace(seen, last_words=log_text.last_words(self._log_file(name)))
+
+    def _with_fault_of_others(self, name: str, seen: Observation) -> Observation:
+        """Say what ended another learner, and with it this one."""
+        for other in self._pods.others(name):
+            theirs = kube_reading.observation(None, other.object, is_pod_gone=other.is_gone)
+            if theirs.fault is not None:
+                return replace(seen, fault=theirs.fault, detail=theirs.detail)
+        return seen
 
     @property
     def _is_synced(self) -> bool:
@@ -182,10 +199,13 @@ class KubernetesDriver:
         job = self._jobs.get(name)
         if job is None:
             return
+        # Its API is still in motion: v1beta1 was served until 0.19, v1beta2 from 0.15 on.
+        served = self._api.get(f"/apis/{_KUEUE}")["preferredVersion"]["groupVersion"]
+        path = f"/apis/{served}/namespaces/{self._placement.namespace}/workloads"
         selector = f"{_WORKLOAD_UID}={job.object['metadata']['uid']}"
-        for workload in self._api.get(self._workloads_path, labelSelector=selector)["items"]:
-            path = f"{self._workloads_path}/{workload['metadata']['name']}"
-            self._api.patch(path, {"spec": {"active": False}})
+        for workload in self._api.get(path, labelSelector=selector)["items"]:
+            name = workload["metadata"]["name"]
+            self._api.patch(f"{path}/{name}", {"spec": {"active": False}})
 
     async def reap(self, name: str) -> bool:
         """Kill the pod, and say whether it is gone and its output is here."""
@@ -204,12 +224,15 @@ class KubernetesDriver:
             is_queued = bool(self._placement.queue)
             if is_queued or not kube_reading.is_suspended(job.object):
                 self._hold(name)
-        if pod is None or pod.is_gone or kube_reading.has_ended(pod.object):
+        pods = [*([pod] if pod else []), *self._pods.others(name)]
+        left = [each for each in pods if not (each.is_gone or kube_reading.has_ended(each.object))]
+        if not left:
             return True
         now = time.monotonic()
         is_lost = now > self._killed_at.setdefault(name, now) + _FORCE_S
-        path = f"{self._pods_path}/{pod.object['metadata']['name']}"
-        self._api.delete(path, gracePeriodSeconds=0 if is_lost else _KILL_GRACE_S)
+        for each in left:
+            path = f"{self._pods_path}/{each.object['metadata']['name']}"
+            self._api.delete(path, gracePeriodSeconds=0 if is_lost else _KILL_GRACE_S)
         return False
 
     async def read_log(self, name: str, offset_bytes: int, limit_bytes: int) -> bytes:

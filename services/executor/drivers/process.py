@@ -50,11 +50,10 @@ _SIGKILLED = 128 + signal.SIGKILL
 
 
 class ProcessDriver:
-    """Runs workers below `directory`, each with at most `memory_bytes` resident; 0 is no limit."""
+    """Runs workers below `directory`, and ends those that use more memory than they are given."""
 
-    def __init__(self, directory: Path, *, memory_bytes: int) -> None:
+    def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._memory_bytes = memory_bytes
         self._children: dict[int, subprocess.Popen[bytes]] = {}
         self._watched: dict[str, int] = {}
 
@@ -64,6 +63,7 @@ class ProcessDriver:
         for part in ("work", "home", "tmp"):
             (place / part).mkdir(parents=True, exist_ok=True, mode=0o700)
         (place / "oom_kills").write_text(str(_oom_kills()))
+        (place / "memory_bytes").write_text(str(launch.resources.memory_bytes))
         child = subprocess.Popen(  # noqa: ASYNC220, S603 - vfork and exec take about a millisecond
             ["/bin/sh", "-c", _WRAPPER, "worker", *launch.command],
             cwd=place,
@@ -135,7 +135,9 @@ class ProcessDriver:
 
     def _limit_memory(self, place: Path, members: list[Process]) -> None:
         used_bytes = sum(process.resident_bytes for process in members)
-        if not self._memory_bytes or used_bytes <= self._memory_bytes:
+        note = place / "memory_bytes"
+        limit_bytes = int(note.read_text()) if note.exists() else 0
+        if not limit_bytes or used_bytes <= limit_bytes:
             return
         (place / "over_memory").touch()
         for process in members:

@@ -26,6 +26,7 @@ class Job(Base):
         UniqueConstraint("run_id", "attempt"),
         # The reconciler looks at jobs that have not ended or left something behind.
         Index("ix_jobs_unreaped", "state", postgresql_where="NOT is_reaped"),
+        Index("ix_jobs_pending", "run_id", postgresql_where="state = 'PENDING'"),
     )
 
     id: Mapped[Id]

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Mapped, aliased, mapped_column
 from kit import errors
 from kit.db import Base, CreateTime, Id, Json, Time, UpdateTime
 from services.executor.models.messages import stamp, struct
+from services.executor.resources import Resources
 from services.executor.states import SETTLED, RunState, RunType
 from trainer import maps
 
@@ -72,6 +73,10 @@ class Run(Base):
     cpu_s: Mapped[float] = mapped_column(default=0.0)
     cpu_limit_s: Mapped[int] = mapped_column(default=0)
     cpu_limit_from_s: Mapped[float] = mapped_column(default=0.0)
+    cpus: Mapped[float] = mapped_column(default=0.0)
+    memory_bytes: Mapped[int] = mapped_column(default=0)
+    gpus: Mapped[int] = mapped_column(default=0)
+    worker_count: Mapped[int] = mapped_column(default=1)
     elapsed_s: Mapped[float] = mapped_column(default=0.0)
     work_start_time: Mapped[Time | None]
     current_iteration: Mapped[int] = mapped_column(default=0)
@@ -118,6 +123,11 @@ class Run(Base):
     def is_over_budget(self) -> bool:
         """Whether its workers used up the CPU seconds that they may."""
         return 0 < self.cpu_limit_s <= self.cpu_s - self.cpu_limit_from_s
+
+    @property
+    def resources(self) -> Resources:
+        """What each of its workers is given."""
+        return Resources(self.cpus, self.memory_bytes, self.gpus)
 
     def begin_work(self, now: datetime) -> None:
         """Start the clock of an attempt; its speed is measured anew."""
@@ -241,6 +251,8 @@ class Run(Base):
             elapsed_s=self.worked_s(now),
             cpu_s=self.cpu_s,
             cpu_limit_s=self.cpu_limit_s,
+            resources=self.resources.to_proto(),
+            worker_count=self.worker_count,
             progress=self.progress(now),
             latest_metrics=latest_metrics,
             checkpoint_count=self.checkpoint_count,

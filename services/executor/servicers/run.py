@@ -363,6 +363,7 @@ def _clone_of(
         retry_backoff_s=original.retry_backoff_s,
         time_limit_s=original.time_limit_s,
         cpu_limit_s=original.cpu_limit_s,
+        resources=original.resources.to_proto(),
     )
 
 

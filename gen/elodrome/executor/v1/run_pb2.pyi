@@ -170,8 +170,18 @@ class Certificate(_message.Message):
     end_time: _timestamp_pb2.Timestamp
     def __init__(self, state: _Optional[_Union[CertificateState, str]] = ..., certification_run_id: _Optional[str] = ..., seed: _Optional[int] = ..., start_checkpoint: _Optional[_Union[CheckpointRef, _Mapping]] = ..., end_checkpoint: _Optional[_Union[CheckpointRef, _Mapping]] = ..., expected_sha256: _Optional[str] = ..., replayed_sha256: _Optional[str] = ..., reason: _Optional[str] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
+class Resources(_message.Message):
+    __slots__ = ("cpus", "memory_bytes", "gpus")
+    CPUS_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    GPUS_FIELD_NUMBER: _ClassVar[int]
+    cpus: float
+    memory_bytes: int
+    gpus: int
+    def __init__(self, cpus: _Optional[float] = ..., memory_bytes: _Optional[int] = ..., gpus: _Optional[int] = ...) -> None: ...
+
 class Run(_message.Message):
-    __slots__ = ("id", "name", "type", "state", "requested_state", "owner_id", "config", "seed", "game", "map_id", "model_id", "group", "notes", "tags", "parent_run_id", "request_id", "priority", "queue_position", "attempt", "max_retries", "retry_backoff_s", "time_limit_s", "elapsed_s", "progress", "latest_metrics", "checkpoint_count", "latest_checkpoint", "is_resumed", "steps_lost", "reason", "last_error", "create_time", "update_time", "start_time", "end_time", "cpu_s", "cpu_limit_s", "certificate", "warnings")
+    __slots__ = ("id", "name", "type", "state", "requested_state", "owner_id", "config", "seed", "game", "map_id", "model_id", "group", "notes", "tags", "parent_run_id", "request_id", "priority", "queue_position", "attempt", "max_retries", "retry_backoff_s", "time_limit_s", "elapsed_s", "progress", "latest_metrics", "checkpoint_count", "latest_checkpoint", "is_resumed", "steps_lost", "reason", "last_error", "create_time", "update_time", "start_time", "end_time", "cpu_s", "cpu_limit_s", "certificate", "warnings", "resources", "worker_count")
     class LatestMetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -218,6 +228,8 @@ class Run(_message.Message):
     CPU_LIMIT_S_FIELD_NUMBER: _ClassVar[int]
     CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    RESOURCES_FIELD_NUMBER: _ClassVar[int]
+    WORKER_COUNT_FIELD_NUMBER: _ClassVar[int]
     id: str
     name: str
     type: RunType
@@ -257,7 +269,9 @@ class Run(_message.Message):
     cpu_limit_s: int
     certificate: Certificate
     warnings: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., type: _Optional[_Union[RunType, str]] = ..., state: _Optional[_Union[RunState, str]] = ..., requested_state: _Optional[_Union[RunState, str]] = ..., owner_id: _Optional[str] = ..., config: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., seed: _Optional[int] = ..., game: _Optional[str] = ..., map_id: _Optional[str] = ..., model_id: _Optional[str] = ..., group: _Optional[str] = ..., notes: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ..., parent_run_id: _Optional[str] = ..., request_id: _Optional[str] = ..., priority: _Optional[int] = ..., queue_position: _Optional[int] = ..., attempt: _Optional[int] = ..., max_retries: _Optional[int] = ..., retry_backoff_s: _Optional[float] = ..., time_limit_s: _Optional[int] = ..., elapsed_s: _Optional[float] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., latest_metrics: _Optional[_Mapping[str, float]] = ..., checkpoint_count: _Optional[int] = ..., latest_checkpoint: _Optional[_Union[CheckpointRef, _Mapping]] = ..., is_resumed: _Optional[bool] = ..., steps_lost: _Optional[int] = ..., reason: _Optional[str] = ..., last_error: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cpu_s: _Optional[float] = ..., cpu_limit_s: _Optional[int] = ..., certificate: _Optional[_Union[Certificate, _Mapping]] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
+    resources: Resources
+    worker_count: int
+    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., type: _Optional[_Union[RunType, str]] = ..., state: _Optional[_Union[RunState, str]] = ..., requested_state: _Optional[_Union[RunState, str]] = ..., owner_id: _Optional[str] = ..., config: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., seed: _Optional[int] = ..., game: _Optional[str] = ..., map_id: _Optional[str] = ..., model_id: _Optional[str] = ..., group: _Optional[str] = ..., notes: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ..., parent_run_id: _Optional[str] = ..., request_id: _Optional[str] = ..., priority: _Optional[int] = ..., queue_position: _Optional[int] = ..., attempt: _Optional[int] = ..., max_retries: _Optional[int] = ..., retry_backoff_s: _Optional[float] = ..., time_limit_s: _Optional[int] = ..., elapsed_s: _Optional[float] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., latest_metrics: _Optional[_Mapping[str, float]] = ..., checkpoint_count: _Optional[int] = ..., latest_checkpoint: _Optional[_Union[CheckpointRef, _Mapping]] = ..., is_resumed: _Optional[bool] = ..., steps_lost: _Optional[int] = ..., reason: _Optional[str] = ..., last_error: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cpu_s: _Optional[float] = ..., cpu_limit_s: _Optional[int] = ..., certificate: _Optional[_Union[Certificate, _Mapping]] = ..., warnings: _Optional[_Iterable[str]] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., worker_count: _Optional[int] = ...) -> None: ...
 
 class Job(_message.Message):
     __slots__ = ("id", "run_id", "attempt", "state", "outcome", "epoch", "exit_code", "reason", "driver_ref", "create_time", "not_before_time", "start_time", "end_time", "expire_time", "cpu_s")

@@ -17,7 +17,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class CreateRunRequest(_message.Message):
-    __slots__ = ("request_id", "name", "type", "config", "config_json", "seed", "model_id", "map_id", "group", "notes", "tags", "priority", "max_retries", "retry_backoff_s", "time_limit_s", "cpu_limit_s")
+    __slots__ = ("request_id", "name", "type", "config", "config_json", "seed", "model_id", "map_id", "group", "notes", "tags", "priority", "max_retries", "retry_backoff_s", "time_limit_s", "cpu_limit_s", "resources")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     TYPE_FIELD_NUMBER: _ClassVar[int]
@@ -34,6 +34,7 @@ class CreateRunRequest(_message.Message):
     RETRY_BACKOFF_S_FIELD_NUMBER: _ClassVar[int]
     TIME_LIMIT_S_FIELD_NUMBER: _ClassVar[int]
     CPU_LIMIT_S_FIELD_NUMBER: _ClassVar[int]
+    RESOURCES_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     name: str
     type: _run_pb2.RunType
@@ -50,7 +51,8 @@ class CreateRunRequest(_message.Message):
     retry_backoff_s: float
     time_limit_s: int
     cpu_limit_s: int
-    def __init__(self, request_id: _Optional[str] = ..., name: _Optional[str] = ..., type: _Optional[_Union[_run_pb2.RunType, str]] = ..., config: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., config_json: _Optional[str] = ..., seed: _Optional[int] = ..., model_id: _Optional[str] = ..., map_id: _Optional[str] = ..., group: _Optional[str] = ..., notes: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ..., priority: _Optional[int] = ..., max_retries: _Optional[int] = ..., retry_backoff_s: _Optional[float] = ..., time_limit_s: _Optional[int] = ..., cpu_limit_s: _Optional[int] = ...) -> None: ...
+    resources: _run_pb2.Resources
+    def __init__(self, request_id: _Optional[str] = ..., name: _Optional[str] = ..., type: _Optional[_Union[_run_pb2.RunType, str]] = ..., config: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., config_json: _Optional[str] = ..., seed: _Optional[int] = ..., model_id: _Optional[str] = ..., map_id: _Optional[str] = ..., group: _Optional[str] = ..., notes: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ..., priority: _Optional[int] = ..., max_retries: _Optional[int] = ..., retry_backoff_s: _Optional[float] = ..., time_limit_s: _Optional[int] = ..., cpu_limit_s: _Optional[int] = ..., resources: _Optional[_Union[_run_pb2.Resources, _Mapping]] = ...) -> None: ...
 
 class GetRunRequest(_message.Message):
     __slots__ = ("id",)
