@@ -14,7 +14,7 @@ DEMO_ARGS ?=
 BENCH_ARGS ?=
 SERVICE ?=
 
-.PHONY: help venv demo up down status logs test lint fmt proto chart bench bench-train clean
+.PHONY: help venv demo up down status logs test lint fmt proto chart bench bench-train bench-k8s clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 13
@@ -66,6 +66,9 @@ bench: $(INSTALLED) ## measure speed and memory; prints a table and writes bench
 
 bench-train: $(INSTALLED) ## train beside other trainers in turn (hours; BENCH_ARGS="--only sb3_ppo --cap 60")
 	$(BIN)/python -m bench.train $(BENCH_ARGS)
+
+bench-k8s: $(INSTALLED) ## measure on a cluster of processes: Jobs a second, a storm of events, streams
+	$(BIN)/python -m bench k8s k8s_streams $(BENCH_ARGS)
 
 clean: ## remove the virtual environment and caches; an install stays
 	rm -rf .venv .build .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -19,8 +19,10 @@ NAMES = (
     "start_latency",
     "story",
     "learners",
+    "k8s",
+    "k8s_streams",
 )
-WITHOUT_INSTALL = {"metrics_ingest", "story", "learners"}
+WITHOUT_INSTALL = {"metrics_ingest", "story", "learners", "k8s", "k8s_streams"}
 SETTINGS = {
     # Fifty accounts register from one address, and they ask as often as the load says.
     "ELODROME_REGISTRATIONS_PER_HOUR_ADDRESS": "100000",
