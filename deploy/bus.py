@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 ADMIN = "bus_admin"
 
@@ -78,3 +82,19 @@ def admin_permissions() -> Permissions:
 def inbox_prefix(user: str) -> str:
     """Return the prefix of a user's reply subjects, which nobody else may read."""
     return f"_INBOX_{user}"
+
+
+def users(passwords: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return every user of the bus as an entry of a server's configuration."""
+    rights = {ADMIN: admin_permissions(), **{name: permissions(name) for name in SERVICES}}
+    return [
+        {
+            "user": name,
+            "password": passwords[name],
+            "permissions": {
+                "publish": {"allow": list(allowed.publish)},
+                "subscribe": {"allow": list(allowed.subscribe)},
+            },
+        }
+        for name, allowed in rights.items()
+    ]

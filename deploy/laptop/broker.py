@@ -69,8 +69,7 @@ class Broker:
 
     def _config(self) -> str:
         store = json.dumps(str(self.home / "nats" / "jetstream"))
-        users = [_user(bus.ADMIN, self.passwords[bus.ADMIN], bus.admin_permissions())]
-        users += [_user(s, self.passwords[s], bus.permissions(s)) for s in bus.SERVICES]
+        users = "".join(f"    {json.dumps(user)}\n" for user in bus.users(self.passwords))
         return f"""\
 server_name: elodrome
 listen: "127.0.0.1:{self.port}"
@@ -83,18 +82,9 @@ jetstream {{
 }}
 authorization {{
   users: [
-{"".join(users)}  ]
+{users}  ]
 }}
 """
-
-
-def _user(name: str, password: str, allowed: bus.Permissions) -> str:
-    rights = {
-        "publish": {"allow": list(allowed.publish)},
-        "subscribe": {"allow": list(allowed.subscribe)},
-    }
-    entry = {"user": name, "password": password, "permissions": rights}
-    return f"    {json.dumps(entry)}\n"
 
 
 @dataclass

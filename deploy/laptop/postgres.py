@@ -19,11 +19,10 @@ from typing import Any, TypedDict
 
 import psutil
 
+from deploy.database import DATABASE, ROLES, role_sql
 from deploy.laptop import process
 
-DATABASE = "elodrome"
 SUPERUSER = "postgres"
-ROLES = ("gateway", "registry", "executor", "evaluator", "sessions")
 PORT = 5432
 
 _MAJOR = 18
@@ -53,13 +52,6 @@ _SETTINGS = {
     "logging_collector": "off",
     "log_line_prefix": "%m [%p] %q%u ",
     "password_encryption": "scram-sha-256",
-}
-_ROLE_SETTINGS = {
-    "statement_timeout": "30s",
-    "lock_timeout": "4s",
-    "idle_in_transaction_session_timeout": "60s",
-    # A session holds some 18 MB; what a burst opened is closed again.
-    "idle_session_timeout": "20s",
 }
 
 
@@ -170,7 +162,7 @@ class Postgres:
     def provision(self) -> None:
         """Create the database, one role and one schema per service; safe to repeat."""
         self.execute(_database_sql(), database="postgres")
-        self.execute("".join(map(self._role_sql, ROLES)))
+        self.execute("".join(role_sql(role, self.passwords[role]) for role in ROLES))
 
     def execute(self, sql: str, *, database: str = DATABASE) -> None:
         """Run SQL as superuser through psql; the SQL travels by stdin, so secrets stay off argv."""
@@ -207,18 +199,6 @@ class Postgres:
         command += [] if durable else ["--no-sync"]
         _run(command, cwd=self.home / "postgres", **as_system_user())
         password_file.unlink()
-
-    def _role_sql(self, role: str) -> str:
-        settings = _ROLE_SETTINGS | {"search_path": role}
-        return f"""
-            SELECT 'CREATE ROLE {role}' WHERE NOT EXISTS
-                (SELECT FROM pg_roles WHERE rolname = '{role}') \\gexec
-            ALTER ROLE {role} LOGIN PASSWORD '{self.passwords[role]}';
-            GRANT CONNECT, TEMPORARY ON DATABASE {DATABASE} TO {role};
-            CREATE SCHEMA IF NOT EXISTS {role} AUTHORIZATION {role};
-        """ + "".join(  # noqa: S608 - the names are ours
-            f"ALTER ROLE {role} SET {k} = '{v}';\n" for k, v in settings.items()
-        )
 
 
 def _database_sql() -> str:

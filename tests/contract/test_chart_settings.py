@@ -38,6 +38,19 @@ def test_every_variable_is_a_setting(service: str, name: str) -> None:
     assert chart.environment(pod_of(service, name)).keys() <= known
 
 
+def test_large_and_broken_numbers_reach_a_service_as_they_are() -> None:
+    """Helm holds numbers as floats, and writes large ones in a way that no integer is read from."""
+    wanted = {"worker_memory_bytes": 8 << 30, "max_jobs": 3_000_000, "kube_queries_per_s": 0.5}
+    found = chart.changed("production", executor={"settings": wanted})
+    [pod] = [pod for pod in chart.pods(found) if pod.owner == "Deployment/elodrome-executor"]
+    told = chart.environment(pod)
+    assert {name: told[f"ELODROME_{name.upper()}"] for name in wanted} == {
+        "worker_memory_bytes": "8589934592",
+        "max_jobs": "3000000",
+        "kube_queries_per_s": "0.5",
+    }
+
+
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_service_starts_with_what_it_is_told(
     service: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -6,11 +6,12 @@ import shutil
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.system.stack import Stack
+from tests.system.platform import Platform
+from tests.system.stack import ClusterStack, Stack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,11 +33,19 @@ def _directory() -> Iterator[Path]:
     shutil.rmtree(directory)
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a module's tests once for each place where workers run that it names in `DRIVERS`."""
+    drivers = getattr(metafunc.module, "DRIVERS", ())
+    if drivers and "stack" in metafunc.fixturenames:
+        metafunc.parametrize("stack", drivers, indirect=True, scope="session")
+
+
 @pytest.fixture(scope="session")
-def stack() -> Iterator[Stack]:
+def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
     """An install that every test of this process shares; a test leaves it running and ready."""
+    kind = ClusterStack if getattr(request, "param", "process") == "kubernetes" else Stack
     with _directory() as directory:
-        shared = Stack(directory / "install").start()
+        shared = kind(directory / "install").start()
         yield shared
         shared.stop()
 
@@ -54,3 +63,25 @@ def new_stack() -> Iterator[Callable[..., Stack]]:
         yield make
         for one in made:
             one.stop()
+
+
+@pytest.fixture
+def new_platform() -> Iterator[Callable[..., Platform]]:
+    """Return a maker of clusters with the chart's values, on which nothing is installed yet."""
+    made: list[Platform] = []
+    with _directory() as directory:
+
+        def make(**values: Any) -> Platform:
+            made.append(Platform(directory / f"cluster-{len(made)}", values))
+            return made[-1]
+
+        yield make
+        for one in made:
+            one.stop()
+
+
+@pytest.fixture
+def empty_home() -> Iterator[Path]:
+    """Return a directory that Postgres may enter as its own user."""
+    with _directory() as directory:
+        yield directory

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import httpx
+import psutil
 import psycopg
 from psycopg.rows import dict_row
 
 from deploy.laptop import control, install, leftovers, programs, record
 from deploy.laptop.child import State
+from tests.cluster.cluster import Cluster
 from tests.waiting import eventually_sync
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import psutil
 
     from deploy.laptop.process import Identity
 
@@ -181,3 +181,28 @@ class Stack:
         with psycopg.connect(url, row_factory=dict_row, autocommit=True) as connection:
             connection.execute(f"SET search_path = {service}")
             return connection.execute(statement.encode(), values).fetchall()
+
+
+class ClusterStack(Stack):
+    """An install whose workers are Jobs of a cluster, which the cluster runs as processes."""
+
+    def __init__(self, home: Path) -> None:
+        home.mkdir(parents=True)
+        self.cluster = Cluster(home / "cluster")
+        driver = {
+            "ELODROME_DRIVER": "kubernetes",
+            "ELODROME_KUBE_CONFIG": str(self.cluster.kubeconfig()),
+            "ELODROME_KUBE_NAMESPACE": self.cluster.namespace,
+            "ELODROME_WORKER_IMAGE": "example.org/worker:1",
+        }
+        super().__init__(home, driver)
+
+    def stop(self) -> None:
+        """Stop the install, and then its cluster."""
+        super().stop()
+        self.cluster.stop()
+
+    def workers(self) -> list[psutil.Process]:
+        """Return the processes of running trainers and referees."""
+        pods = self.cluster.running()
+        return [psutil.Process(pod.process.pid) for pod in pods if pod.process is not None]

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from tests.system.stack import Stack
 
+DRIVERS = ("process", "kubernetes")
+
 
 class Person:
     """Somebody who types commands on one install."""

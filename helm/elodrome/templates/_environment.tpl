@@ -42,6 +42,14 @@
 - {name: {{ $name }}, value: {{ $value | quote }}}
 {{- end }}
 {{- range $name, $value := (include "elodrome.service" . | fromJson).settings }}
-- {name: ELODROME_{{ upper $name }}, value: {{ ternary (toJson $value) (toString $value) (or (kindIs "slice" $value) (kindIs "map" $value)) | quote }}}
+- {name: ELODROME_{{ upper $name }}, value: {{ include "elodrome.text" $value | quote }}}
+{{- end }}
+{{- end }}
+
+{{/* A value as a service reads it. Helm holds every number as a float and writes 8e+09. */}}
+{{- define "elodrome.text" -}}
+{{- if or (kindIs "slice" .) (kindIs "map" .) }}{{ toJson . }}
+{{- else if and (kindIs "float64" .) (eq (floor .) .) }}{{ printf "%.0f" . }}
+{{- else }}{{ toString . }}
 {{- end }}
 {{- end }}
