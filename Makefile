@@ -14,10 +14,11 @@ DEMO_ARGS ?=
 BENCH_ARGS ?=
 SERVICE ?=
 
-.PHONY: help venv demo up down status logs test lint fmt proto chart bench bench-train bench-k8s clean
+.PHONY: help venv demo up down status logs test test-images lint fmt proto chart images \
+  bench bench-train bench-k8s clean
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 13
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 17
 
 venv: $(INSTALLED) ## install everything into .venv
 
@@ -43,6 +44,9 @@ logs: $(INSTALLED) ## follow the logs (SERVICE=executor for one)
 test: $(INSTALLED) ## run all tests
 	@scripts/test.sh $(TESTS) $(TEST_ARGS)
 
+test-images: $(INSTALLED) ## build two images and start what is in them (root, buildah, debootstrap)
+	$(BIN)/python -m pytest tests/images $(TEST_ARGS)
+
 lint: $(INSTALLED) ## check style, types, import boundaries, protos and generated code
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -60,6 +64,9 @@ proto: $(INSTALLED) ## regenerate gen/ from protos/
 
 chart: $(INSTALLED) ## rewrite deploy/k8s/manifests.yaml and the chart's table of values
 	$(BIN)/python scripts/chart.py
+
+images: $(INSTALLED) ## build the images (BASE=name@sha256:… SERVICES="gateway worker" TAG= PLATFORMS=)
+	@$(BIN)/python scripts/images.py
 
 bench: $(INSTALLED) ## measure speed and memory; prints a table and writes bench/results/
 	$(BIN)/python -m bench $(BENCH_ARGS)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md")
-FOLDERS = ("services", "trainer", "referee", "deploy", "sdk", "bench", "docs")
+FOLDERS = ("services", "trainer", "referee", "deploy", "docker", "sdk", "bench", "docs")
 _FENCE = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
 _PORT = re.compile(r"\b(8080|5005[0-4])\b")
