@@ -15,7 +15,7 @@ BENCH_ARGS ?=
 SERVICE ?=
 
 .PHONY: help venv demo up down status logs test test-images lint fmt proto chart images \
-  bench bench-train bench-k8s clean
+  compose-secrets bench bench-train bench-k8s clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 17
@@ -67,6 +67,9 @@ chart: $(INSTALLED) ## rewrite deploy/k8s/manifests.yaml and the chart's table o
 
 images: $(INSTALLED) ## build the images (BASE=name@sha256:… SERVICES="gateway worker" TAG= PLATFORMS=)
 	@$(BIN)/python scripts/images.py
+
+compose-secrets: $(INSTALLED) ## make the passwords and keys that compose.yaml mounts
+	@$(BIN)/python -m deploy.compose
 
 bench: $(INSTALLED) ## measure speed and memory; prints a table and writes bench/results/
 	$(BIN)/python -m bench $(BENCH_ARGS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +83,29 @@ def admin_permissions() -> Permissions:
 def inbox_prefix(user: str) -> str:
     """Return the prefix of a user's reply subjects, which nobody else may read."""
     return f"_INBOX_{user}"
+
+
+def server_config(listen: str, store: str, passwords: Mapping[str, str]) -> str:
+    """Return the configuration of a server that listens on `host:port` and keeps events in `store`.
+
+    `passwords` is by user: every service and `bus_admin`.
+    """
+    entries = "".join(f"    {json.dumps(user)}\n" for user in users(passwords))
+    return f"""\
+server_name: elodrome
+listen: "{listen}"
+max_payload: 1MB
+jetstream {{
+  store_dir: {json.dumps(store)}
+  sync_interval: always
+  max_memory_store: 33554432
+  max_file_store: 8589934592
+}}
+authorization {{
+  users: [
+{entries}  ]
+}}
+"""
 
 
 def users(passwords: Mapping[str, str]) -> list[dict[str, Any]]:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 DATABASE = "elodrome"
 ROLES = ("gateway", "registry", "executor", "evaluator", "sessions")
 
@@ -14,11 +19,25 @@ _SETTINGS = {
 }
 
 
-def role_sql(role: str, password: str) -> str:
-    """Return what psql makes a service's role and schema with; safe to repeat.
+def database_sql() -> str:
+    """Return SQL for psql that creates the database, which nobody else then connects to."""
+    return f"""
+SELECT 'CREATE DATABASE {DATABASE}' WHERE NOT EXISTS
+    (SELECT FROM pg_database WHERE datname = '{DATABASE}') \\gexec
+REVOKE ALL ON DATABASE {DATABASE} FROM PUBLIC;
+REVOKE CONNECT ON DATABASE postgres FROM PUBLIC;
+"""  # noqa: S608 - the name is ours
 
-    `password` must hold no quotation mark, as those that are generated do not.
+
+def roles_sql(passwords: Mapping[str, str]) -> str:
+    """Return SQL for psql that creates a role and a schema for each service; safe to repeat.
+
+    `passwords` is by role; none may hold a quotation mark, as those that are generated do not.
     """
+    return "".join(_role_sql(role, passwords[role]) for role in ROLES)
+
+
+def _role_sql(role: str, password: str) -> str:
     settings = _SETTINGS | {"search_path": role}
     return f"""
 SELECT 'CREATE ROLE {role}' WHERE NOT EXISTS

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy import bus
-from deploy.database import DATABASE, ROLES, role_sql
+from deploy.database import DATABASE, ROLES, roles_sql
 from kit import auth
 
 _NEXT = """\
@@ -45,15 +45,13 @@ def prepare(directory: Path, *, namespace: str) -> None:
         "elodrome-keys": _keys(),
         "elodrome-admin": {"password": secrets.token_urlsafe(18)},
     }
-    users = {"authorization": {"users": bus.users(events)}}
-    streams = {"store_dir": "jetstream", **_STREAMS}
     values = {
         "jetstream": {"enabled": True, "fileStore": {"enabled": True}, "merge": _STREAMS},
-        "merge": users,
+        "merge": {"authorization": {"users": bus.users(events)}},
     }
-    _write(directory / "postgresql.sql", "".join(role_sql(*role) for role in database.items()))
-    # Both read JSON: NATS' format and YAML are more than it.
-    _write(directory / "nats.conf", _json({"jetstream": streams, **users}))
+    _write(directory / "postgresql.sql", roles_sql(database))
+    _write(directory / "nats.conf", bus.server_config("0.0.0.0:4222", "jetstream", events))
+    # JSON is YAML too.
     _write(directory / "nats-values.yaml", _json({"config": values}))
     items = [_secret(name, namespace, content) for name, content in found.items()]
     _write(directory / "secrets.yaml", _json({"apiVersion": "v1", "kind": "List", "items": items}))

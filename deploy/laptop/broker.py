@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import socket
@@ -57,7 +56,9 @@ class Broker:
         """Write the configuration anew."""
         self.config_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.config_path.touch(mode=0o600)
-        self.config_path.write_text(self._config(), encoding="utf-8")
+        listen, store = f"127.0.0.1:{self.port}", str(self.home / "nats" / "jetstream")
+        config = bus.server_config(listen, store, self.passwords)
+        self.config_path.write_text(config, encoding="utf-8")
 
     def ready(self) -> bool:
         """Return whether the server greets a client now."""
@@ -66,25 +67,6 @@ class Broker:
                 return connection.recv(4096).startswith(b"INFO ")
         except OSError:
             return False
-
-    def _config(self) -> str:
-        store = json.dumps(str(self.home / "nats" / "jetstream"))
-        users = "".join(f"    {json.dumps(user)}\n" for user in bus.users(self.passwords))
-        return f"""\
-server_name: elodrome
-listen: "127.0.0.1:{self.port}"
-max_payload: 1MB
-jetstream {{
-  store_dir: {store}
-  sync_interval: always
-  max_memory_store: 33554432
-  max_file_store: 8589934592
-}}
-authorization {{
-  users: [
-{users}  ]
-}}
-"""
 
 
 @dataclass

@@ -19,7 +19,7 @@ from typing import Any, TypedDict
 
 import psutil
 
-from deploy.database import DATABASE, ROLES, role_sql
+from deploy.database import DATABASE, ROLES, database_sql, roles_sql
 from deploy.laptop import process
 
 SUPERUSER = "postgres"
@@ -161,8 +161,8 @@ class Postgres:
 
     def provision(self) -> None:
         """Create the database, one role and one schema per service; safe to repeat."""
-        self.execute(_database_sql(), database="postgres")
-        self.execute("".join(role_sql(role, self.passwords[role]) for role in ROLES))
+        self.execute(database_sql(), database="postgres")
+        self.execute(roles_sql(self.passwords))
 
     def execute(self, sql: str, *, database: str = DATABASE) -> None:
         """Run SQL as superuser through psql; the SQL travels by stdin, so secrets stay off argv."""
@@ -199,15 +199,6 @@ class Postgres:
         command += [] if durable else ["--no-sync"]
         _run(command, cwd=self.home / "postgres", **as_system_user())
         password_file.unlink()
-
-
-def _database_sql() -> str:
-    return f"""
-        SELECT 'CREATE DATABASE {DATABASE}' WHERE NOT EXISTS
-            (SELECT FROM pg_database WHERE datname = '{DATABASE}') \\gexec
-        REVOKE ALL ON DATABASE {DATABASE} FROM PUBLIC;
-        REVOKE CONNECT ON DATABASE postgres FROM PUBLIC;
-    """  # noqa: S608 - the name is ours
 
 
 def _run(command: list[Any], **options: Any) -> None:  # noqa: ANN401 - passes through to subprocess
