@@ -14,7 +14,7 @@ DEMO_ARGS ?=
 BENCH_ARGS ?=
 SERVICE ?=
 
-.PHONY: help venv demo up down status logs test test-images lint fmt proto chart images \
+.PHONY: help venv demo up down status logs test test-images lint fmt proto chart scan images \
   compose-secrets bench bench-train bench-k8s clean
 
 help: ## list the targets
@@ -64,6 +64,9 @@ proto: $(INSTALLED) ## regenerate gen/ from protos/
 
 chart: $(INSTALLED) ## rewrite deploy/k8s/manifests.yaml and the chart's table of values
 	$(BIN)/python scripts/chart.py
+
+scan: $(INSTALLED) ## look for weaknesses in what the chart renders
+	$(BIN)/python scripts/scan.py
 
 images: $(INSTALLED) ## build the images (BASE=name@sha256:… SERVICES="gateway worker" TAG= PLATFORMS=)
 	@$(BIN)/python scripts/images.py
