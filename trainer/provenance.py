@@ -76,7 +76,10 @@ def _tell(attempt: Attempt, gpu_id: int, retry: Retry) -> None:
 
 
 def collect(root: Path = ROOT, *, gpu_id: int = -1) -> Provenance:
-    """Look at the checkout in `root`, the packages and the machine; what is unknown stays empty."""
+    """Look at the checkout in `root`, or what the image was built from, the packages, the machine.
+
+    What is unknown stays empty.
+    """
     has_gpu = 0 <= gpu_id < torch.cuda.device_count()
     said = Provenance(
         packages={found.name: found.version for found in importlib.metadata.distributions()},
@@ -95,6 +98,7 @@ def collect(root: Path = ROOT, *, gpu_id: int = -1) -> Provenance:
 def _describe_checkout(root: Path, said: Provenance) -> None:
     # A package in somebody's virtual environment may lie below a checkout of something else.
     if _git(root, "rev-parse", "--show-toplevel").rstrip(b"\n") != os.fsencode(root):
+        _describe_build(said)
         return
     said.commit = _git(root, "rev-parse", "--verify", "HEAD").decode().strip()
     if not said.commit:
@@ -102,6 +106,13 @@ def _describe_checkout(root: Path, said: Provenance) -> None:
     said.dirty = bool(_git(root, "status", "--porcelain"))
     if said.dirty:
         said.diff, said.diff_truncated = _diff(root)
+
+
+def _describe_build(said: Provenance) -> None:
+    """Say what an image was built from, where it says so itself."""
+    built = os.environ.get("ELODROME_COMMIT", "")
+    said.commit = built.removesuffix("-dirty")
+    said.dirty = built.endswith("-dirty")
 
 
 def _diff(root: Path) -> tuple[str, bool]:

@@ -91,6 +91,16 @@ def test_without_a_checkout_of_its_own_there_is_no_code_and_no_error(
         assert (said.commit, said.dirty, said.diff) == ("", False, "")
 
 
+@pytest.mark.parametrize(("suffix", "dirty"), [("", False), ("-dirty", True)])
+def test_an_image_is_the_commit_it_was_built_from(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, *, dirty: bool
+) -> None:
+    monkeypatch.setenv("ELODROME_COMMIT", f"0123abc{suffix}")
+    said = accepted(collect(tmp_path))
+    assert (said.commit, said.dirty, said.diff) == ("0123abc", dirty, "")
+    assert collect(checkout).commit == git(checkout, "rev-parse", "HEAD")
+
+
 def test_without_git_there_is_no_code_and_no_error(
     checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
