@@ -123,6 +123,16 @@ class Bus:
             raise BusUnavailableError("not connected")
         return await self._client.jetstream().pull_subscribe_bind(durable=durable, stream=stream)
 
+    async def pending(self, stream: str, durable: str) -> int | None:
+        """Return how many events a consumer has not acknowledged; None when nobody says so."""
+        if self._client is None:
+            return None
+        try:
+            info = await self._client.jetstream().consumer_info(stream, durable)
+        except (nats_errors.Error, OSError, TimeoutError):
+            return None
+        return (info.num_pending or 0) + (info.num_ack_pending or 0)
+
     async def _probe(self) -> None:
         """Retry until the server lets us in.
 

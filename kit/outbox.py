@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
-from prometheus_client import Gauge
 from sqlalchemy import (
     BigInteger,
     Identity,
@@ -55,9 +54,6 @@ WHERE outbox.id = stored.id
 _EMITTED = "outbox.emitted"
 
 log = structlog.get_logger("kit.outbox")
-oldest_event = Gauge(
-    "elodrome_outbox_oldest_event_seconds", "Age of the oldest event that is not yet published"
-)
 
 
 class OutboxEvent(Base):
@@ -165,7 +161,6 @@ class Relay:
 
     async def _send_batch(self, connection: AsyncConnection) -> int:
         rows = await unsent(connection, _BATCH)
-        oldest_event.set(rows[0].age_s if rows else 0)
         sent: dict[str, int | None] = {}
         try:
             for row in rows:
@@ -203,10 +198,9 @@ async def unsent(connection: AsyncConnection, limit: int) -> Sequence[Any]:
     Never "what comes after the last one sent": a sequence number is taken before commit, so a
     lower one can appear later.
     """
-    age = func.extract("epoch", server_now() - OutboxEvent.create_time).label("age_s")
     columns = (OutboxEvent.id, OutboxEvent.subject, OutboxEvent.payload, OutboxEvent.request_id)
     rows = await connection.execute(
-        select(*columns, age)
+        select(*columns)
         .where(OutboxEvent.sent_time.is_(None))
         .order_by(OutboxEvent.sequence)
         .limit(limit)

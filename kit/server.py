@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import structlog
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from prometheus_client import start_http_server
 from pydantic import ValidationError
 
-from kit import auth, db, log, outbox, schema
+from kit import auth, db, gauges, log, outbox, rpc, schema
 from kit.bus import Bus, Consumer
 from kit.channel import MAX_MESSAGE_BYTES, open_channel
-from kit.rpc import Gate
+from kit.health import Health
 from kit.settings import explain
 
 if TYPE_CHECKING:
@@ -34,13 +33,9 @@ if TYPE_CHECKING:
     Loop = Callable[[], Awaitable[None]]
     Build = Callable[["Context"], "Parts | Awaitable[Parts]"]
 
-LIVENESS = "liveness"
-"""The health service name that says whether the process works at all, dependencies aside."""
-
 _MAX_CONCURRENT_RPCS = 1000
 _DRAIN_GRACE_S = 10
 _DATABASE_WAIT_S = 300
-_HEALTH_POLL_S = 2
 _MAX_LOOP_BACKOFF_S = 30
 _STEADY_S = 60
 _STOP_LIMIT_S = 5
@@ -113,6 +108,8 @@ class Parts:
     servicers: list[Any]
     loops: dict[str, Loop] = field(default_factory=dict)
     consumers: list[Consumer] = field(default_factory=list)
+    measures: list[gauges.Measure] = field(default_factory=list)
+    """Each sets gauges to what stands in the tables."""
     close: Callable[[], Awaitable[None]] | None = None
     drain: Callable[[], Awaitable[None]] | None = None
     """Called first when the service was told to end, while its RPCs still answer."""
@@ -139,14 +136,14 @@ async def running(
         parts = await built(context, build)
         if parts.close is not None:
             stack.push_async_callback(parts.close)
-        gate = Gate(context.verifier)
+        gate = rpc.Gate(context.verifier)
         server = grpc.aio.server(
             interceptors=[gate],
             options=_OPTIONS,
             maximum_concurrent_rpcs=_MAX_CONCURRENT_RPCS,
         )
         names = [_register(servicer, server) for servicer in parts.servicers]
-        status = _Health(context, [name for group in names for name in group])
+        status = Health(context.engine, context.bus, [name for group in names for name in group])
         status.register(server, reflection=settings.reflection)
         port = server.add_insecure_port(f"{settings.bind_host}:{settings.grpc_port}")
         await server.start()
@@ -169,6 +166,7 @@ async def running(
 async def opened(settings: ServiceSettings) -> AsyncIterator[Context]:
     """Open what a service needs before it can be built: a database that answers, and its keys."""
     engine = db.open_engine(settings.database_url, pool_size=settings.database_pool_size)
+    gauges.watch_pool(engine, settings.database_pool_size)
     wake = asyncio.Event()
     try:
         await _wait_for_database(engine)
@@ -221,6 +219,8 @@ def _register(servicer: Any, server: grpc.aio.Server) -> list[str]:  # noqa: ANN
     for base, descriptor in _services(type(servicer)):
         getattr(sys.modules[base.__module__], f"add_{base.__name__}_to_server")(servicer, server)
         names.append(descriptor.full_name)
+        for method in descriptor.methods:
+            rpc.expect(f"{descriptor.full_name}/{method.name}")
     if not names:
         raise TypeError(f"{type(servicer).__name__} does not derive from a generated servicer")
     return names
@@ -234,62 +234,17 @@ def _services(servicer: type) -> Iterator[tuple[type, ServiceDescriptor]]:
             yield base, messages.DESCRIPTOR.services_by_name[name]
 
 
-class _Health:
-    """gRPC health: every service and "" follow the database, "bus" the bus, "liveness" nothing."""
-
-    def __init__(self, context: Context, names: list[str]) -> None:
-        self.names = names
-        self._context = context
-        # The module sets this name when it finds grpc.aio, which its stubs do not know.
-        self._servicer = health.aio.HealthServicer()  # pyright: ignore[reportAttributeAccessIssue]
-        self._ready: bool | None = None
-
-    def register(self, server: grpc.aio.Server, *, reflection: bool) -> None:
-        health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
-        if reflection:
-            # Imported here: most installs do without, and it costs memory.
-            from grpc_reflection.v1alpha import reflection as server_reflection  # noqa: PLC0415
-
-            known = [*self.names, health.SERVICE_NAME, server_reflection.SERVICE_NAME]
-            server_reflection.enable_server_reflection(known, server)
-
-    async def up(self) -> None:
-        await self._set([LIVENESS], serving=True)
-        await self._follow(ready=True)
-
-    async def down(self) -> None:
-        await self._servicer.enter_graceful_shutdown()
-
-    async def watch(self) -> None:
-        """Follow the database and the bus until cancelled."""
-        while True:
-            await asyncio.sleep(_HEALTH_POLL_S)
-            try:
-                await db.ping(self._context.engine)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the database is not usable
-                await self._follow(ready=False, error=repr(error))
-            else:
-                await self._follow(ready=True)
-
-    async def _follow(self, *, ready: bool, error: str = "") -> None:
-        bus = self._context.bus
-        await self._set(["bus"], serving=bus is not None and bus.connected)
-        if ready == self._ready:
-            return
-        if self._ready is not None:
-            logger.warning("readiness_changed", ready=ready, error=error)
-        self._ready = ready
-        await self._set(["", *self.names], serving=ready)
-
-    async def _set(self, names: list[str], *, serving: bool) -> None:
-        statuses = health_pb2.HealthCheckResponse
-        for name in names:
-            await self._servicer.set(name, statuses.SERVING if serving else statuses.NOT_SERVING)
-
-
-def _background(context: Context, parts: Parts, status: _Health) -> dict[str, Loop]:
-    loops: dict[str, Loop] = {"health": status.watch, **parts.loops}
+def _background(context: Context, parts: Parts, status: Health) -> dict[str, Loop]:
     bus = context.bus
+    measuring = gauges.Measuring(
+        context.sessions, bus, consumers=parts.consumers, measures=parts.measures
+    )
+    loops: dict[str, Loop] = {
+        "health": status.watch,
+        "lag": gauges.Lag().run,
+        "measure": measuring.run,
+        **parts.loops,
+    }
     if bus is None:
         return loops
     loops["bus"] = bus.run
@@ -327,7 +282,7 @@ async def keep_running(name: str, loop: Loop) -> None:
 
 
 async def _drain(
-    context: Context, gate: Gate, status: _Health, server: grpc.aio.Server, grace_s: float
+    context: Context, gate: rpc.Gate, status: Health, server: grpc.aio.Server, grace_s: float
 ) -> None:
     context.draining.set()
     await status.down()

@@ -63,8 +63,19 @@ _SPECS = {
     ("monitoring.coreos.com/v1", "ServiceMonitor"): _closed(
         {
             "selector": _closed({"matchLabels": _STRINGS}),
-            "targetLabels": _list(_TEXT),
-            "endpoints": _list(_closed({"port": _TEXT, "interval": _DURATION}, "port")),
+            "jobLabel": _TEXT,
+            "endpoints": _list(
+                _closed(
+                    {
+                        "port": _TEXT,
+                        "interval": _DURATION,
+                        "relabelings": _list(
+                            _closed({"sourceLabels": _list(_TEXT), "targetLabel": _TEXT})
+                        ),
+                    },
+                    "port",
+                )
+            ),
         },
         "selector",
         "endpoints",

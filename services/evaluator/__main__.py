@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kit import server
+from services.evaluator import gauges
 from services.evaluator.bell import Bell
 from services.evaluator.consumers import consumers
 from services.evaluator.peers import Registry
@@ -31,7 +32,8 @@ def build(context: Context) -> server.Parts:
             RefereeServicer(context.sessions, bell),
             GateServicer(context.sessions, registry),
         ],
-        loops={"evaluations": reconciler.run},
+        loops={gauges.RECONCILER: reconciler.run},
+        measures=[gauges.measure],
         consumers=consumers(bell),
     )
 

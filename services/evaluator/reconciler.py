@@ -18,7 +18,8 @@ from sqlalchemy import func, select
 
 from kit import errors, failpoint
 from kit.db import server_now
-from services.evaluator import ending
+from kit.gauges import Pace
+from services.evaluator import ending, gauges
 from services.evaluator.models.evaluation import ACTIVE, Evaluation, State
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Reconciler:
     def __init__(self, context: Context, bell: Bell) -> None:
         self._context = context
         self._bell = bell
-        self._interval_s = context.settings.evaluation_reconcile_s
+        self._pace = Pace(gauges.RECONCILER, context.settings.evaluation_reconcile_s)
         self._runs = run_service_pb2_grpc.RunServiceStub(context.channel("executor"))
         self._awake = asyncio.Event()
 
@@ -64,8 +65,9 @@ class Reconciler:
         while True:
             self._awake.clear()
             await self.look()
+            self._pace.passed()
             try:
-                async with asyncio.timeout(self._interval_s):
+                async with asyncio.timeout(self._pace.interval_s):
                     await self._awake.wait()
             except TimeoutError:
                 continue

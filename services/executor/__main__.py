@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from kit import server
 from kit.server import Parts
+from services.executor import gauges
 from services.executor.drivers.kube_job import Placement
 from services.executor.drivers.process import ProcessDriver
 from services.executor.log_tails import LogTails
@@ -44,7 +45,8 @@ def build(context: Context) -> Parts:
             LeaseServicer(context, driver),
             MetricServicer(context),
         ],
-        loops={"reconciler": reconciler.run, "logs": tails.run, **following},
+        loops={gauges.RECONCILER: reconciler.run, "logs": tails.run, **following},
+        measures=[gauges.measure(settings.max_jobs)],
     )
 
 

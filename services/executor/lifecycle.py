@@ -10,7 +10,7 @@ from elodrome.executor.v1 import events_pb2, run_service_pb2
 from sqlalchemy import select
 
 from kit import errors, outbox
-from services.executor import wakeups
+from services.executor import gauges, wakeups
 from services.executor.models.certificate import difference, state_of
 from services.executor.models.job import Job
 from services.executor.models.messages import stamp
@@ -252,6 +252,7 @@ async def _end_job(
     # Whoever held the lease may still be alive: nothing it writes counts from here on.
     await next_epoch(session, run.id)
     _emit_job(session, run, job, previous)
+    gauges.count_end(session, ending.outcome)
     wakeups.after_commit(session, wakeups.RECONCILER)
 
 

@@ -14,7 +14,8 @@ from sqlalchemy import func, select, update
 
 from kit import failpoint
 from kit.db import problem, server_now
-from services.executor import judge, lifecycle, slots, wakeups
+from kit.gauges import Pace
+from services.executor import gauges, judge, lifecycle, slots, wakeups
 from services.executor.drivers.driver import Launch
 from services.executor.judge import Case, Step
 from services.executor.lifecycle import Ending
@@ -65,6 +66,7 @@ class Reconciler:
         self._driver = driver
         self._tails = tails
         self._turns = asyncio.Semaphore(_LAUNCHES)
+        self._pace = Pace(gauges.RECONCILER, _POLL_S)
 
     async def run(self) -> None:
         """Reconcile until cancelled: when woken, and every second."""
@@ -72,7 +74,8 @@ class Reconciler:
         with wakeups.listening(wakeups.RECONCILER) as listener:
             while True:
                 await self.step()
-                await wakeups.wait(listener, _POLL_S)
+                self._pace.passed()
+                await wakeups.wait(listener, self._pace.interval_s)
 
     async def _forgive_own_absence(self) -> None:
         """Give every worker a full lease: nobody could hear their heartbeats until now."""

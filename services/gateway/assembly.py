@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import delete
 
 from kit.db import server_now
+from kit.gauges import Pace
 from kit.server import Context, Parts
 from services.gateway import attempts, quotas, routes
 from services.gateway.attempts import Attempts
@@ -85,7 +86,7 @@ def build(context: Context) -> Parts:
             "sign_ins": credentials.keep_sign_ins,
             "api_keys": credentials.keep_keys,
             "api_key_use": lambda: _every(_RECORD_USE_S, credentials.record_use),
-            "sweep": lambda: _every(_SWEEP_S, lambda: _sweep(context, replays)),
+            "sweep": partial(_keep_sweeping, context, replays, Pace("sweep", _SWEEP_S)),
         },
         close=close,
         drain=drain,
@@ -135,6 +136,13 @@ async def _every(pause_s: float, work: Callable[[], Awaitable[None]]) -> None:
     while True:
         await asyncio.sleep(pause_s)
         await work()
+
+
+async def _keep_sweeping(context: Context, replays: Replays, pace: Pace) -> None:
+    while True:
+        await asyncio.sleep(pace.interval_s)
+        await _sweep(context, replays)
+        pace.passed()
 
 
 async def _sweep(context: Context, replays: Replays) -> None:

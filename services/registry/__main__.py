@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kit import server
+from services.registry import gauges
 from services.registry.artifacts import ArtifactStore
 from services.registry.consumers import consumers
 from services.registry.disposal import Disposal
@@ -45,7 +46,8 @@ async def build(context: Context) -> Parts:
                 context.sessions, Uploads(context, settings, store), downloads, disposal
             ),
         ],
-        loops={"sweep": disposal.keep_sweeping, "scrub": disposal.keep_scrubbing},
+        loops={gauges.SWEEP: disposal.keep_sweeping, gauges.SCRUB: disposal.keep_scrubbing},
+        measures=[gauges.measure(settings)],
         consumers=consumers(),
         close=store.close,
     )

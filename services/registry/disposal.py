@@ -17,6 +17,8 @@ from sqlalchemy import delete, func, select, update
 
 from kit import errors
 from kit.db import server_now
+from kit.gauges import Pace
+from services.registry import gauges
 from services.registry.models.checkpoint import Artifact, Checkpoint, age_limit
 
 if TYPE_CHECKING:
@@ -68,6 +70,8 @@ class Disposal:
         self._sessions = sessions
         self._store = store
         self._scrubbing = asyncio.Lock()
+        self._sweeps = Pace(gauges.SWEEP, settings.sweep_interval_s)
+        self._scrubs = Pace(gauges.SCRUB, settings.scrub_interval_s)
 
     async def remove_files(self, digests: Iterable[str]) -> None:
         """Remove the files that no row names."""
@@ -177,11 +181,13 @@ class Disposal:
         """Sweep now and then until cancelled."""
         while True:
             await self.sweep()
-            await asyncio.sleep(self._settings.sweep_interval_s)
+            self._sweeps.passed()
+            await asyncio.sleep(self._sweeps.interval_s)
 
     async def keep_scrubbing(self) -> None:
         """Verify what is due now and then until cancelled."""
         while True:
             if not self._scrubbing.locked():
                 await self.scrub(self._settings.scrub_age_s)
-            await asyncio.sleep(self._settings.scrub_interval_s)
+            self._scrubs.passed()
+            await asyncio.sleep(self._scrubs.interval_s)

@@ -7,7 +7,9 @@ from functools import partial
 from elodrome.registry.v1 import events_pb2
 
 from kit.bus import Consumer
+from kit.gauges import Pace
 from kit.server import Context, Parts, main
+from services.sessions import gauges
 from services.sessions.opponents import remember_promotion
 from services.sessions.reaper import reap_forever
 from services.sessions.servicer import SessionService
@@ -18,10 +20,12 @@ def build(context: Context) -> Parts:
     """Wire the service together."""
     settings = context.settings
     assert isinstance(settings, SessionsSettings)
-    reap = partial(reap_forever, context.sessions, interval_s=settings.session_reap_interval_s)
+    pace = Pace(gauges.REAPER, settings.session_reap_interval_s)
+    reap = partial(reap_forever, context.sessions, pace)
     return Parts(
         servicers=[SessionService(context, settings)],
-        loops={"reaper": reap},
+        loops={gauges.REAPER: reap},
+        measures=[gauges.measure],
         consumers=[
             Consumer(
                 durable="sessions",

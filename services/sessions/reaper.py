@@ -14,16 +14,18 @@ from services.sessions.states import State
 
 if TYPE_CHECKING:
     from kit.db import Sessions
+    from kit.gauges import Pace
 
 _log = structlog.get_logger()
 
 
-async def reap_forever(sessions: Sessions, *, interval_s: float) -> None:
-    """Look for sessions that are over every `interval_s` seconds."""
+async def reap_forever(sessions: Sessions, pace: Pace) -> None:
+    """Look for sessions that are over, again and again."""
     while True:
         while await reap_one(sessions):
             pass
-        await asyncio.sleep(interval_s)
+        pace.passed()
+        await asyncio.sleep(pace.interval_s)
 
 
 async def reap_one(sessions: Sessions) -> bool:

@@ -23,6 +23,8 @@ SMALL = {
     "checkpoint_interval": 80,
     "eval_episodes": 1,
 }
+# A game that starts at once, for a worker that is busy until it is told to stop.
+CATCH = {"game": "catch", "algorithm": "PPO", "max_iterations": 100_000, "checkpoint_interval": 4}
 SETTLED = {"COMPLETED", "FAILED", "CANCELLED", "STOPPED"}
 # What a clock decides differs from run to run; everything else follows from the seed.
 TIMED = ("per_s", "time", "_s")

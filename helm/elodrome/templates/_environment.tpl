@@ -15,6 +15,7 @@
 {{- $port := include "elodrome.port" (dict "component" $peer "first" 50050) }}
 {{- $_ := set $env (printf "ELODROME_%s_ADDRESS" (upper $peer)) (printf "%s-%s.%s.svc:%s" $host $peer $.root.Release.Namespace $port) }}
 {{- end }}
+{{- with $v.tracing.otlpEndpoint }}{{ $_ := set $env "ELODROME_OTLP_ENDPOINT" . }}{{ end }}
 {{- if eq .component "gateway" }}
 {{- $_ := set $env "ELODROME_HTTP_PORT" "8080" }}
 {{- end }}

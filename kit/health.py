@@ -1,0 +1,86 @@
+"""gRPC health: whether a service can be used, and whether its process works at all."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from kit import db, gauges
+
+if TYPE_CHECKING:
+    import grpc
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from kit.bus import Bus
+
+LIVENESS = "liveness"
+"""The health service name that says whether the process works at all, dependencies aside."""
+
+_POLL_S = 2
+
+log = structlog.get_logger("kit.health")
+
+
+class Health:
+    """Every service and "" follow the database, "bus" the bus, "liveness" nothing.
+
+    All are answered on the event loop, so that one which is stuck answers nobody: the probes of
+    the chart end its process after three silences of ten seconds.
+    """
+
+    def __init__(self, engine: AsyncEngine, bus: Bus | None, names: list[str]) -> None:
+        self.names = names
+        self._engine = engine
+        self._bus = bus
+        # The module sets this name when it finds grpc.aio, which its stubs do not know.
+        self._servicer = health.aio.HealthServicer()  # pyright: ignore[reportAttributeAccessIssue]
+        self._ready: bool | None = None
+
+    def register(self, server: grpc.aio.Server, *, reflection: bool) -> None:
+        """Answer on a server, and list its services there if asked for."""
+        health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
+        if reflection:
+            # Imported here: most installs do without, and it costs memory.
+            from grpc_reflection.v1alpha import reflection as server_reflection  # noqa: PLC0415
+
+            known = [*self.names, health.SERVICE_NAME, server_reflection.SERVICE_NAME]
+            server_reflection.enable_server_reflection(known, server)
+
+    async def up(self) -> None:
+        """Say that the service is there."""
+        await self._set([LIVENESS], serving=True)
+        await self._follow(ready=True)
+
+    async def down(self) -> None:
+        """Say for good that it takes no more calls."""
+        gauges.ready.set(0)
+        await self._servicer.enter_graceful_shutdown()
+
+    async def watch(self) -> None:
+        """Follow the database and the bus until cancelled."""
+        while True:
+            await asyncio.sleep(_POLL_S)
+            try:
+                await db.ping(self._engine)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the database is not usable
+                await self._follow(ready=False, error=repr(error))
+            else:
+                await self._follow(ready=True)
+
+    async def _follow(self, *, ready: bool, error: str = "") -> None:
+        await self._set(["bus"], serving=self._bus is not None and self._bus.connected)
+        if ready == self._ready:
+            return
+        if self._ready is not None:
+            log.warning("readiness_changed", ready=ready, error=error)
+        self._ready = ready
+        gauges.ready.set(ready)
+        await self._set(["", *self.names], serving=ready)
+
+    async def _set(self, names: list[str], *, serving: bool) -> None:
+        statuses = health_pb2.HealthCheckResponse
+        for name in names:
+            await self._servicer.set(name, statuses.SERVING if serving else statuses.NOT_SERVING)
