@@ -13,7 +13,7 @@ from nats import errors as nats_errors
 from nats.js import errors as js_errors
 from prometheus_client import Counter, Gauge
 
-from kit import db, failpoint, inbox
+from kit import db, failpoint, inbox, trace
 from kit.inbox import Handlers, Letter
 from kit.outbox import BusUnavailableError
 
@@ -97,7 +97,13 @@ class Bus:
         await self._up.wait()
 
     async def publish(
-        self, subject: str, payload: bytes, *, event_id: str, request_id: str
+        self,
+        subject: str,
+        payload: bytes,
+        *,
+        event_id: str,
+        request_id: str,
+        traceparent: str = "",
     ) -> int | None:
         """Store one event; return its number in the stream, or None for one stored before.
 
@@ -109,6 +115,8 @@ class Bus:
         headers = {_EVENT_ID: event_id}
         if request_id:
             headers[_REQUEST_ID] = request_id
+        if traceparent:
+            headers[trace.HEADER] = traceparent
         try:
             stored = await self._client.jetstream().publish(
                 subject, payload, timeout=_PUBLISH_TIMEOUT_S, headers=headers
@@ -327,6 +335,7 @@ def _letter(message: Msg) -> Letter:
         subject=message.subject,
         payload=message.data,
         request_id=headers.get(_REQUEST_ID, ""),
+        traceparent=headers.get(trace.HEADER, ""),
     )
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import Index, Text, delete
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, mapped_column
 
-from kit import auth
+from kit import auth, trace
 from kit.db import Base, CreateTime, Sessions, server_now
 from kit.log import request_id
 
@@ -48,6 +48,7 @@ class DeadLetter(Base):
     subject: Mapped[str]
     payload: Mapped[bytes]
     request_id: Mapped[str]
+    traceparent: Mapped[str] = mapped_column(server_default="")
     error: Mapped[str]
     create_time: Mapped[CreateTime]
 
@@ -60,6 +61,7 @@ class Letter:
     subject: str
     payload: bytes
     request_id: str
+    traceparent: str = ""
 
     @property
     def event_name(self) -> str:
@@ -82,11 +84,17 @@ class Handlers:
     async def apply(self, sessions: Sessions, letter: Letter, service: str) -> bool:
         """Apply an event in one transaction; return False if it had been applied before.
 
-        The handler runs as the service itself, under the request id the event was emitted with.
+        The handler runs as the service itself, under the request id and in the trace that the event
+        was emitted with.
         """
-        message, handler = self._by_name[letter.event_name]
         request_id.set(letter.request_id)
         auth.act_as(auth.service_principal(service))
+        span = trace.begin(f"apply {letter.event_name}", "consumer", letter.traceparent)
+        with span:
+            return await self._apply(sessions, letter)
+
+    async def _apply(self, sessions: Sessions, letter: Letter) -> bool:
+        message, handler = self._by_name[letter.event_name]
         async with sessions.begin() as session:
             fresh = await session.scalar(
                 insert(InboxEvent)
@@ -128,6 +136,7 @@ def _dead(letter: Letter, error: str) -> Insert:
         subject=letter.subject,
         payload=letter.payload,
         request_id=letter.request_id,
+        traceparent=letter.traceparent,
         error=error.replace("\x00", "")[:_MAX_ERROR_CHARACTERS],
     )
 

@@ -8,15 +8,19 @@ from contextvars import ContextVar
 
 import structlog
 
+from kit import trace
+
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 """The request the current task works for; empty in background loops."""
 
 
-def _add_request_id(
+def _add_ids(
     _logger: object, _method: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
     if current := request_id.get():
         event.setdefault("request_id", current)
+    if current := trace.trace_id():
+        event.setdefault("trace_id", current)
     return event
 
 
@@ -31,7 +35,7 @@ def configure(service: str, *, level: str = "INFO") -> None:
 
     shared: list[structlog.typing.Processor] = [
         add_service,
-        _add_request_id,
+        _add_ids,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,

@@ -30,6 +30,7 @@ _LOCK_WAIT = "120s"
 # A migration runs while the service serves: better to fail than to queue everybody behind it.
 _LOCK_TIMEOUT = "4s"
 _STATEMENT_TIMEOUT = "60s"
+_TRACED = ("outbox", "dead_letters")
 _LOCK = "SELECT pg_advisory_lock(hashtextextended('elodrome.migrate.' || current_schema(), 0))"
 
 
@@ -120,6 +121,19 @@ def drop_event_tables() -> None:
     """Take back `create_event_tables`."""
     for table in ("dead_letters", "inbox", "outbox"):
         op.drop_table(table)
+
+
+def add_traceparents() -> None:
+    """Let outgoing and undeliverable events say which trace they belong to."""
+    for table in _TRACED:
+        column = sa.Column("traceparent", sa.Text(), server_default="", nullable=False)
+        op.add_column(table, column)
+
+
+def drop_traceparents() -> None:
+    """Take back `add_traceparents`."""
+    for table in _TRACED:
+        op.drop_column(table, "traceparent")
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from kit import failpoint
+from kit import failpoint, trace
 from kit.db import Base, CreateTime, Id, new_id, server_now
 from kit.log import request_id
 
@@ -70,6 +70,7 @@ class OutboxEvent(Base):
     subject: Mapped[str]
     payload: Mapped[bytes]
     request_id: Mapped[str]
+    traceparent: Mapped[str] = mapped_column(server_default="")
     create_time: Mapped[CreateTime]
     sent_time: Mapped[datetime | None]
     stream_sequence: Mapped[int | None]
@@ -78,10 +79,11 @@ class OutboxEvent(Base):
 _HIGHEST = select(func.max(OutboxEvent.stream_sequence))
 
 
-def emit(session: AsyncSession, message: Message, *, about: str) -> None:
+def emit(session: AsyncSession, message: Message, *, about: str, origin: str = "") -> None:
     """Add an event to the session's transaction, under its full proto name and what it is about.
 
-    `about` is the id of the thing that changed. Raises ValueError for an event over 256 KiB: events
+    `about` is the id of the thing that changed. `origin` is the trace that the event belongs to
+    where none is at work, as in a loop. Raises ValueError for an event over 256 KiB: events
     carry ids and facts, not contents.
     """
     payload = message.SerializeToString()
@@ -90,7 +92,13 @@ def emit(session: AsyncSession, message: Message, *, about: str) -> None:
         raise ValueError(f"{name} has {len(payload)} bytes, more than {MAX_PAYLOAD_BYTES}")
     subject = f"{message.DESCRIPTOR.full_name}.{about}"
     session.add(
-        OutboxEvent(id=new_id(), subject=subject, payload=payload, request_id=request_id.get())
+        OutboxEvent(
+            id=new_id(),
+            subject=subject,
+            payload=payload,
+            request_id=request_id.get(),
+            traceparent=trace.current.get() or origin,
+        )
     )
     session.info[_EMITTED] = True
 
@@ -105,7 +113,7 @@ class Publisher(Protocol):
     """The part of the bus the relay needs."""
 
     async def publish(
-        self, subject: str, payload: bytes, *, event_id: str, request_id: str
+        self, subject: str, payload: bytes, *, event_id: str, request_id: str, traceparent: str
     ) -> int | None:
         """Store one event; return its number in the stream, or None if it was there already.
 
@@ -166,7 +174,11 @@ class Relay:
             for row in rows:
                 failpoint.hit("outbox.before_publish")
                 sequence = await self._publisher.publish(
-                    row.subject, row.payload, event_id=row.id, request_id=row.request_id
+                    row.subject,
+                    row.payload,
+                    event_id=row.id,
+                    request_id=row.request_id,
+                    traceparent=row.traceparent,
                 )
                 failpoint.hit("outbox.after_publish")
                 sent[row.id] = sequence
@@ -198,7 +210,13 @@ async def unsent(connection: AsyncConnection, limit: int) -> Sequence[Any]:
     Never "what comes after the last one sent": a sequence number is taken before commit, so a
     lower one can appear later.
     """
-    columns = (OutboxEvent.id, OutboxEvent.subject, OutboxEvent.payload, OutboxEvent.request_id)
+    columns = (
+        OutboxEvent.id,
+        OutboxEvent.subject,
+        OutboxEvent.payload,
+        OutboxEvent.request_id,
+        OutboxEvent.traceparent,
+    )
     rows = await connection.execute(
         select(*columns)
         .where(OutboxEvent.sent_time.is_(None))

@@ -38,7 +38,7 @@ async def replay(
     """
     outcomes = {}
     for row in await dead_letters(sessions, event_ids):
-        letter = Letter(row.event_id, row.subject, row.payload, row.request_id)
+        letter = Letter(row.event_id, row.subject, row.payload, row.request_id, row.traceparent)
         outcomes[row.event_id] = await _apply(sessions, consumers, letter)
     return outcomes
 

@@ -17,7 +17,7 @@ import structlog
 from google.protobuf.message import DecodeError
 from prometheus_client import Counter, Gauge, Histogram
 
-from kit import auth, db, errors, rule
+from kit import auth, db, errors, rule, trace
 from kit.log import request_id
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ _PEER_DOWN = frozenset(
         grpc.StatusCode.CANCELLED,
     }
 )
+# Endings that are the fault of this service or of what it needs.
+_FAULTS = frozenset({"INTERNAL", "UNKNOWN", "UNAVAILABLE", "DEADLINE_EXCEEDED", "DATA_LOSS"})
 
 log = structlog.get_logger("kit.rpc")
 rpcs_finished = Counter("elodrome_rpcs", "RPCs finished", ["rpc", "code"])
@@ -152,6 +154,7 @@ class Gate(grpc.aio.ServerInterceptor):
     @asynccontextmanager
     async def _passing(self, call: _Call, context: Context) -> AsyncIterator[None]:
         request_id.set(call.request_id)
+        span = trace.begin(call.rpc, "server", call.traceparent)
         started = time.monotonic()
         rpcs_open.inc()
         code = grpc.StatusCode.CANCELLED
@@ -170,7 +173,9 @@ class Gate(grpc.aio.ServerInterceptor):
                 await _refuse(context, problem, call.request_id)
         finally:
             rpcs_open.dec()
-            _report(call, _code(code), started)
+            name = _code(code)
+            span.end(name if name in _FAULTS else "")
+            _report(call, name, started)
 
     def _admit(self, call: _Call, context: Context) -> None:
         left = context.time_remaining()
@@ -215,6 +220,7 @@ class _Call:
         self.token = token.strip() if scheme.lower() == "bearer" else ""
         given = str(headers.get("x-request-id", ""))
         self.request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        self.traceparent = str(headers.get(trace.HEADER, ""))
         self.caller = auth.ANONYMOUS
 
 

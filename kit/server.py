@@ -16,7 +16,7 @@ import structlog
 from prometheus_client import start_http_server
 from pydantic import ValidationError
 
-from kit import auth, db, gauges, log, outbox, rpc, schema
+from kit import auth, db, gauges, log, outbox, rpc, schema, trace
 from kit.bus import Bus, Consumer
 from kit.channel import MAX_MESSAGE_BYTES, open_channel
 from kit.health import Health
@@ -85,10 +85,12 @@ class Context:
         return self.signer.service(on_behalf_of)
 
     def call_metadata(self, on_behalf_of: str = "") -> list[tuple[str, str]]:
-        """Return the metadata of one call to a peer: the token and the current request id."""
+        """Return the metadata of one call to a peer: the token, the request id and the trace."""
         metadata = [("authorization", f"Bearer {self.service_token(on_behalf_of)}")]
         if current := log.request_id.get():
             metadata.append(("x-request-id", current))
+        if current := trace.current.get():
+            metadata.append((trace.HEADER, current))
         return metadata
 
     async def close_channels(self) -> None:
@@ -308,10 +310,23 @@ def main(settings_class: type[ServiceSettings], build: Build) -> None:
     except ValidationError as error:
         sys.exit(explain(settings_class.service, error))
     log.configure(settings.service, level=settings.log_level)
+    end = _collect(settings)
     try:
         uvloop.run(_serve(settings, build))
     except schema.OutdatedSchemaError as error:
         sys.exit(f"{settings.service} cannot start:\n{error}")
+    finally:
+        end()
+
+
+def _collect(settings: ServiceSettings) -> Callable[[], None]:
+    """Send spans to the collector of the settings, if they name one; return what ends that."""
+    if not settings.otlp_endpoint:
+        return lambda: None
+    # Imported here: most installs do without, and it costs memory.
+    from kit.otlp import OtlpRecorder  # noqa: PLC0415
+
+    return trace.collect(OtlpRecorder(settings.service, settings.otlp_endpoint))
 
 
 async def _serve(settings: ServiceSettings, build: Build) -> None:

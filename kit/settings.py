@@ -160,6 +160,8 @@ class ServiceSettings(DatabaseSettings):
     """Whether gRPC reflection answers without a token."""
     home: Path = Path(".elodrome")
     """Directory of a laptop install's state."""
+    otlp_endpoint: str = Field(default="", pattern=r"^(https?://[^\s/]+/?)?$")
+    """http://host:port of an OpenTelemetry collector, OTLP over HTTP; empty makes no spans."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Least severe log line that is written."""
 

@@ -86,7 +86,9 @@ class Assignment:
         self._call(
             "recording episodes",
             lambda: self._stub.RecordEpisodes(
-                message, timeout=CALL_TIMEOUT_S, metadata=self._credential.metadata()
+                message,
+                timeout=CALL_TIMEOUT_S,
+                metadata=self._credential.metadata(recorded=False),
             ),
         )
         self._unsent.clear()

@@ -45,7 +45,9 @@ class Attempt:
         self.executor = executor
         self.registry = registry
         self.work_dir = surroundings.work_dir
-        self.credential = platform.Credential(surroundings.job_token)
+        self.credential = platform.Credential(surroundings.job_token, surroundings.traceparent)
+        if surroundings.traceparent:
+            logger.info("trace %s", surroundings.traceparent.split("-")[1])
         self._told_to_end = threading.Event()
         signal.signal(signal.SIGTERM, lambda *_: self._told_to_end.set())
         failpoint.hit("before-lease")

@@ -155,5 +155,7 @@ class Lease:
 
     def _beat(self) -> lease_pb.HeartbeatResponse:
         return self._stub.Heartbeat(
-            self._snapshot(), timeout=CALL_TIMEOUT_S, metadata=self._credential.metadata()
+            self._snapshot(),
+            timeout=CALL_TIMEOUT_S,
+            metadata=self._credential.metadata(recorded=False),
         )

@@ -126,7 +126,7 @@ class MetricStream:
         return self._stub.Append(
             iter(list(self._unacknowledged)),
             timeout=CALL_TIMEOUT_S,
-            metadata=self._credential.metadata(),
+            metadata=self._credential.metadata(recorded=False),
         )
 
     def _forget(self, acknowledged: int) -> None:

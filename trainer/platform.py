@@ -60,6 +60,8 @@ class Surroundings:
     executor_address: str
     registry_address: str
     work_dir: Path
+    traceparent: str = ""
+    """The trace that this worker is a part of, as the W3C's Trace Context writes it."""
 
     @classmethod
     def from_environment(cls) -> Self:
@@ -69,6 +71,7 @@ class Surroundings:
             executor_address=variable("ELODROME_EXECUTOR_ADDRESS"),
             registry_address=variable("ELODROME_REGISTRY_ADDRESS"),
             work_dir=Path(variable("ELODROME_WORK_DIR")),
+            traceparent=os.environ.get("TRACEPARENT", ""),
         )
 
 
@@ -77,10 +80,19 @@ class Credential:
     """The token every call carries; heartbeats replace it while other threads use it."""
 
     token: str
+    traceparent: str = ""
 
-    def metadata(self) -> list[tuple[str, str]]:
-        """Compose the metadata of a call made now."""
-        return [("authorization", f"Bearer {self.token}")]
+    def metadata(self, *, recorded: bool = True) -> list[tuple[str, str]]:
+        """Compose the metadata of a call made now: who calls, and within which trace.
+
+        Calls that come all the time belong to the trace too, but would bury everything else in it
+        if they were recorded.
+        """
+        metadata = [("authorization", f"Bearer {self.token}")]
+        if self.traceparent:
+            trace = self.traceparent if recorded else f"{self.traceparent[:-2]}00"
+            metadata.append(("traceparent", trace))
+        return metadata
 
 
 @dataclass

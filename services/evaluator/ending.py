@@ -29,13 +29,13 @@ async def complete(session: AsyncSession, evaluation: Evaluation) -> None:
         summary.summarize, episodes, version.metric_names, scenarios, evaluation.bootstrap_seed
     )
     evaluation.complete(results, await current_time(session))
-    outbox.emit(session, evaluation.to_event(), about=evaluation.id)
+    outbox.emit(session, evaluation.to_event(), about=evaluation.id, origin=evaluation.traceparent)
 
 
 async def fail(session: AsyncSession, evaluation: Evaluation, error: str) -> None:
     """End a locked evaluation without results."""
     evaluation.fail(error, await current_time(session))
-    outbox.emit(session, evaluation.to_event(), about=evaluation.id)
+    outbox.emit(session, evaluation.to_event(), about=evaluation.id, origin=evaluation.traceparent)
 
 
 async def cancel(session: AsyncSession, evaluation: Evaluation, error: str) -> None:
@@ -43,7 +43,9 @@ async def cancel(session: AsyncSession, evaluation: Evaluation, error: str) -> N
     before = evaluation.revision
     evaluation.cancel(error, await current_time(session))
     if evaluation.revision > before:
-        outbox.emit(session, evaluation.to_event(), about=evaluation.id)
+        outbox.emit(
+            session, evaluation.to_event(), about=evaluation.id, origin=evaluation.traceparent
+        )
 
 
 async def follow_run(

@@ -16,7 +16,7 @@ from elodrome.executor.v1 import run_pb2, run_service_pb2, run_service_pb2_grpc
 from google.protobuf.struct_pb2 import Struct
 from sqlalchemy import func, select
 
-from kit import errors, failpoint
+from kit import errors, failpoint, trace
 from kit.db import server_now
 from kit.gauges import Pace
 from services.evaluator import ending, gauges
@@ -112,12 +112,13 @@ class Reconciler:
             retry_backoff_s=_RETRY_BACKOFF_S,
             time_limit_s=evaluation.time_limit_s,
         )
-        metadata = self._context.call_metadata(evaluation.run_owner_id)
-        try:
-            run = await self._runs.CreateRun(request, metadata=metadata)
-        except grpc.aio.AioRpcError as error:
-            await self._not_started(evaluation_id, error)
-            return
+        with trace.within(evaluation.traceparent):
+            metadata = self._context.call_metadata(evaluation.run_owner_id)
+            try:
+                run = await self._runs.CreateRun(request, metadata=metadata)
+            except grpc.aio.AioRpcError as error:
+                await self._not_started(evaluation_id, error)
+                return
         failpoint.hit("evaluation.after_create_run")
         async with self._locked(evaluation_id) as (_, evaluation):
             evaluation.run_id = run.id

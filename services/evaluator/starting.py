@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
 
-from kit import outbox
+from kit import outbox, trace
 from kit.db import new_id
 from services.evaluator.models.evaluation import (
     Evaluation,
@@ -82,6 +82,7 @@ async def start(
         episodes_total=version.episode_count,
         bootstrap_seed=seed_of(evaluation_id),
         rerun_of_id=rerun_of_id,
+        traceparent=trace.current.get(),
         trigger=trigger,
         owner_id=owner_id,
         run_owner_id=subject.checkpoint_owner_id or owner_id,

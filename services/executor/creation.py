@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from elodrome.executor.v1 import run_pb2
 from sqlalchemy import func, select
 
-from kit import errors, parse
+from kit import errors, parse, trace
 from kit.auth import principal
 from kit.db import new_id
 from services.executor import lifecycle, resources, run_config
@@ -189,6 +189,7 @@ async def create(
 
 async def add(session: AsyncSession, run: Run, *, now: datetime) -> None:
     """Store a new run, and tell of it."""
+    run.traceparent = trace.current.get()
     session.add(run)
     await session.flush()
     session.add(RunHead(run_id=run.id))

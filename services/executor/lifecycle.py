@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from elodrome.executor.v1 import events_pb2, run_service_pb2
 from sqlalchemy import select
 
-from kit import errors, outbox
+from kit import errors, outbox, trace
 from services.executor import gauges, wakeups
 from services.executor.models.certificate import difference, state_of
 from services.executor.models.job import Job
@@ -96,7 +96,7 @@ def _emit(session: AsyncSession, run: Run, previous: RunState | None) -> None:
         owner_id=run.owner_id,
         request_id=run.request_id or "",
     )
-    outbox.emit(session, changed, about=run.id)
+    outbox.emit(session, changed, about=run.id, origin=run.traceparent)
 
 
 async def announce(session: AsyncSession, run: Run, *, now: datetime) -> None:
@@ -140,6 +140,7 @@ async def requeue(session: AsyncSession, run: Run, *, now: datetime) -> None:
         run.cpu_limit_from_s = run.cpu_s
     run.failure_count = 0
     run.queue_time = now
+    run.traceparent = trace.current.get()
     await enter(session, run, RunState.PENDING, now=now)
     await queue(session, run, now=now)
 
@@ -163,7 +164,7 @@ def _emit_job(session: AsyncSession, run: Run, job: Job, previous: JobState | No
         type=run.type.to_proto(),
         request_id=run.request_id or "",
     )
-    outbox.emit(session, changed, about=run.id)
+    outbox.emit(session, changed, about=run.id, origin=run.traceparent)
 
 
 async def active_job(session: AsyncSession, run: Run) -> Job | None:

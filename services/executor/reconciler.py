@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 from sqlalchemy import func, select, update
 
-from kit import failpoint
+from kit import failpoint, trace
 from kit.db import problem, server_now
 from kit.gauges import Pace
 from services.executor import gauges, judge, lifecycle, slots, wakeups
@@ -97,7 +97,9 @@ class Reconciler:
         self._tails.follow(job for job, _, _ in found)
         seen = await self._driver.observe([job.name for job, _, _ in found])
         for job, run, now in found:
-            await self._look_after(Case(run, job, seen[job.name], now))
+            # Each of them goes on with the trace of its run.
+            with trace.within(""):
+                await self._look_after(Case(run, job, seen[job.name], now))
         await self._launch_next()
         await self._interrupt_silent_scripts()
 
@@ -132,6 +134,7 @@ class Reconciler:
             current = await session.get(Job, job.id, populate_existing=True)
             if current is None or not current.is_at_work:
                 return
+            trace.adopt(run.traceparent)
             verdict = judge.judge(Case(run, current, seen, now), self._settings)
             if isinstance(verdict, Ending):
                 logger.info("job_ended", job=job.name, outcome=verdict.outcome, why=verdict.reason)
@@ -167,10 +170,12 @@ class Reconciler:
 
     async def _launch_next(self) -> None:
         """Give free slots to the jobs whose turn it is, and start them while others get theirs."""
-        async with asyncio.TaskGroup() as starting:
+        starting: list[asyncio.Task[None]] = []
+        try:
             while taken := await self._take_slots():
-                for job, run in taken:
-                    starting.create_task(self._start_new(job, run))
+                starting += [asyncio.create_task(self._start_new(*each)) for each in taken]
+        finally:
+            await asyncio.gather(*starting)
 
     async def _take_slots(self) -> list[tuple[Job, Run]]:
         async with self._sessions.begin() as session:
@@ -183,7 +188,11 @@ class Reconciler:
             failpoint.hit("executor.after_launch")
 
     async def _start(self, job: Job, run: Run) -> None:
-        logger.info("job_launched", job=job.name, run_id=run.id)
+        with trace.within(run.traceparent), trace.begin("launch", "internal", run.traceparent):
+            logger.info("job_launched", job=job.name, run_id=run.id)
+            await self._launch(job, run)
+
+    async def _launch(self, job: Job, run: Run) -> None:
         try:
             await self._driver.launch(self._launch_of(job, run))
         except OSError as error:
@@ -210,7 +219,11 @@ class Reconciler:
         return Launch(
             name=job.name,
             command=settings.trainer_command if is_training else settings.referee_command,
-            environment={**settings.worker_environment, **peers},
+            environment={
+                **settings.worker_environment,
+                **peers,
+                "TRACEPARENT": trace.current.get(),
+            },
             secrets={"ELODROME_JOB_TOKEN": token},
             kind=run.type,
             run_id=run.id,

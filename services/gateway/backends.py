@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kit import trace
 from services.gateway.routes import Shape
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Backends:
 
     def metadata(self, exchange: Exchange, identity: Identity, rpc: Rpc) -> Metadata:
         """Return what a call carries beside its request."""
-        metadata = [("x-request-id", exchange.request_id)]
+        metadata = [("x-request-id", exchange.request_id), (trace.HEADER, trace.current.get())]
         if not identity.is_anonymous:
             token = self._credentials.internal_token(identity.principal)
             metadata.append(("authorization", f"Bearer {token}"))

@@ -10,7 +10,7 @@ import grpc
 import structlog
 from prometheus_client import Counter, Histogram
 
-from kit import db, errors
+from kit import db, errors, trace
 from kit import log as kit_log
 from services.gateway.compose import Target
 from services.gateway.credentials import NOBODY
@@ -43,6 +43,7 @@ request_duration = Histogram(
 )
 
 _CLIENT_CLOSED = 499
+_FIRST_FAULT = 500
 _PAGE = "page"
 
 
@@ -65,6 +66,7 @@ class Edge:
         kit_log.request_id.set(exchange.request_id)
         found = self._find(exchange)
         name = found.route.template if isinstance(found, Target) else _PAGE
+        span = _begin(exchange, found)
         try:
             await self._handle(exchange, found)
         except Disconnected:
@@ -73,6 +75,7 @@ class Edge:
             backend = found.route.rpc.backend if isinstance(found, Target) else ""
             await self._refuse(exchange, _as_refusal(error, backend))
         finally:
+            span.end(str(exchange.status) if exchange.status >= _FIRST_FAULT else "")
             _report(exchange, found, name)
 
     async def _handle(self, exchange: Exchange, found: Target | errors.RpcError | None) -> None:
@@ -160,6 +163,15 @@ def _as_refusal(error: Exception, backend: str) -> errors.RpcError:
         return problem
     log.error("request_failed", exc_info=error)
     return errors.RpcError(grpc.StatusCode.INTERNAL, "internal error", reason="INTERNAL")
+
+
+def _begin(exchange: Exchange, found: object) -> trace.Span:
+    """Go on with the caller's trace, or begin one; there is no span of what is not the API."""
+    came = exchange.header(b"traceparent")
+    if isinstance(found, Target):
+        return trace.begin(f"{exchange.method} {found.route.template}", "server", came)
+    trace.adopt(came)
+    return trace.UNRECORDED
 
 
 def _report(exchange: Exchange, found: object, name: str) -> None:

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs
 import grpc
 import orjson
 
-from kit import errors
+from kit import errors, trace
 from services.gateway.failures import refusal, render
 
 if TYPE_CHECKING:
@@ -186,6 +186,7 @@ class Exchange:
         self.status = status
         all_headers = [*headers, *self.extra, *SECURITY_HEADERS]
         all_headers.append((b"x-request-id", self.request_id.encode()))
+        all_headers.append((b"traceresponse", trace.current.get().encode()))
         if self.is_https:
             all_headers.append(_HSTS)
         await self.send({"type": "http.response.start", "status": status, "headers": all_headers})

@@ -16,8 +16,12 @@ if TYPE_CHECKING:
     from services.gateway.failures import Headers
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-_ALLOWED_HEADERS = b"authorization, content-type, idempotency-key, last-event-id, x-request-id"
-_EXPOSED_HEADERS = b"x-request-id, retry-after, etag, content-disposition, idempotency-replayed"
+_ALLOWED_HEADERS = (
+    b"authorization, content-type, idempotency-key, last-event-id, traceparent, x-request-id"
+)
+_EXPOSED_HEADERS = (
+    b"x-request-id, traceresponse, retry-after, etag, content-disposition, idempotency-replayed"
+)
 _PREFLIGHT_S = b"600"
 
 

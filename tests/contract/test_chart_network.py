@@ -130,6 +130,23 @@ def test_without_places_a_port_is_open_to_all_but_the_blocked_addresses() -> Non
     assert reached == OUTSIDE.keys() - {"metadata", "node"}
 
 
+def test_spans_may_leave_where_there_is_a_collector_and_nowhere_else() -> None:
+    monitoring = {
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}
+    }
+    to = {"networkPolicy": {"tracing": {"to": [monitoring]}}}
+    with_one = to | {"tracing": {"otlpEndpoint": "http://collector.monitoring:4318"}}
+    for over, senders in ((to, set()), (with_one, set(SERVICES))):
+        known = [x for x in chart.changed("production", **over) if x["kind"] == "NetworkPolicy"]
+        found = {
+            (source, target)
+            for source, target in product(PLACES, PLACES)
+            if source in OURS
+            and network_policies.allowed(known, PLACES[source], PLACES[target], 4318, "TCP")
+        }
+        assert found == {(name, "prometheus") for name in senders}
+
+
 def test_policies_can_be_left_out() -> None:
     found = chart.changed("production", networkPolicy={"enabled": False})
     assert not chart.of_kind(found, "NetworkPolicy")

@@ -75,6 +75,18 @@ def test_a_service_starts_with_what_it_is_told(
         }
 
 
+def test_spans_are_sent_where_the_values_say() -> None:
+    endpoint = "http://collector.monitoring:4318"
+    found = chart.changed("production", tracing={"otlpEndpoint": endpoint})
+    told = {
+        pod.owner: chart.environment(pod).get("ELODROME_OTLP_ENDPOINT")
+        for pod in chart.pods(found)
+        if pod.owner.startswith("Deployment/")
+    }
+    assert set(told.values()) == {endpoint}
+    assert "ELODROME_OTLP_ENDPOINT" not in chart.environment(pod_of("gateway"))
+
+
 @pytest.mark.parametrize("name", chart.EXAMPLES)
 def test_no_secret_is_in_the_environment(name: str) -> None:
     for pod in chart.pods(chart.objects(name)):

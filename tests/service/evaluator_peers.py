@@ -121,11 +121,13 @@ class Executor(run_service_pb2_grpc.RunServiceServicer):
     runs: dict[str, run_pb2.Run] = field(default_factory=dict)
     refusal: errors.RpcError | None = None
     lose_answers: int = 0
+    traces: list[str] = field(default_factory=list)
 
     def run_of(self, request_id: str) -> run_pb2.Run:
         return next(run for run in self.runs.values() if run.request_id == request_id)
 
-    async def CreateRun(self, request: Any, _context: Any) -> run_pb2.Run:
+    async def CreateRun(self, request: Any, context: Any) -> run_pb2.Run:
+        self.traces.append(dict(context.invocation_metadata()).get("traceparent", ""))
         if self.refusal is not None:
             raise self.refusal
         run = next(

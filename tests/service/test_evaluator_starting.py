@@ -11,8 +11,10 @@ import pytest
 from elodrome.evaluator.v1 import evaluation_pb2
 from elodrome.evaluator.v1 import evaluation_service_pb2 as evaluations
 from elodrome.registry.v1 import events_pb2 as registry_events
+from sqlalchemy import select
 
 from kit import errors
+from kit.outbox import OutboxEvent
 from services.evaluator.consumers import checkpoint_saved, version_created
 from tests.service.evaluator_bench import (
     Bench,
@@ -172,3 +174,18 @@ async def test_strangers_checkpoints_are_left_alone(bench: Bench) -> None:
         evaluations.ListEvaluationsRequest(), metadata=bench.tokens.admin()
     )
     assert listed.total == 0
+
+
+async def test_what_becomes_of_an_evaluation_is_of_the_trace_that_asked_for_it(
+    bench: Bench,
+) -> None:
+    came = f"00-{'ab' * 16}-{'cd' * 8}-01"
+    suite = await bench.suite(2)
+    bench.peers.executor.refusal = errors.failed_precondition("not today", reason="NOT_TODAY")
+    bench.user = [*bench.user, ("traceparent", came)]
+    evaluation = await bench.start(suite)
+    bench.user = bench.user[:-1]
+    await bench.in_state(evaluation.id, FAILED)
+    assert bench.peers.executor.traces == [came]
+    async with bench.running.context.sessions() as session:
+        assert list(await session.scalars(select(OutboxEvent.traceparent))) == [came]

@@ -311,6 +311,7 @@ async def test_logs_are_safe_to_show_and_workers_know_no_secret(
             "PYTHONPATH",
             "PYTHONUNBUFFERED",
             "TMPDIR",
+            "TRACEPARENT",
             "TZ",
             "WORKER_PLAN",
         }

@@ -37,7 +37,7 @@ class Store:
         self.sequence = 0
 
     async def publish(
-        self, subject: str, payload: bytes, *, event_id: str, request_id: str
+        self, subject: str, payload: bytes, *, event_id: str, request_id: str, traceparent: str
     ) -> int | None:
         self.attempts.append(event_id)
         if self.failures:

@@ -102,6 +102,7 @@ class Evaluation(Base):
     error: Mapped[str] = mapped_column(default="")
     environment_version: Mapped[str] = mapped_column(default="")
     time_limit_s: Mapped[int]
+    traceparent: Mapped[str] = mapped_column(default="", server_default="")
     revision: Mapped[int] = mapped_column(default=1)
     stop_due: Mapped[bool] = mapped_column(default=False)
     create_time: Mapped[CreateTime]

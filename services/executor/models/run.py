@@ -96,6 +96,7 @@ class Run(Base):
     last_error: Mapped[str] = mapped_column(default="")
     certification_run_id: Mapped[str | None] = mapped_column(Uuid(as_uuid=False))
     replayed_sha256: Mapped[str] = mapped_column(default="")
+    traceparent: Mapped[str] = mapped_column(default="", server_default="")
     silent_after_time: Mapped[Time | None]
     create_time: Mapped[CreateTime]
     update_time: Mapped[UpdateTime]
