@@ -102,10 +102,9 @@ def test_a_worker_whose_twin_takes_the_lease_ends_the_job_for_both(
     stack: Stack, undisturbed: dict[str, Any]
 ) -> None:
     client = stack.admin()
-    run_id = training.start(client, max_retries=5)
     # The twin commits nothing before the executor knows that the first one was fenced.
     failpoint = "before-lease:stop,after-upload-before-commit:stop"
-    with _twin(stack, client, run_id, failpoint) as twin:
+    with _twin(stack, client, failpoint) as (run_id, twin):
         (doubled,) = training.jobs(client, run_id)
         assert doubled["state"] == "RUNNING"
         twin.send_signal(signal.SIGCONT)
@@ -124,8 +123,7 @@ def test_a_twin_that_holds_the_lease_completes_the_job_and_the_first_worker_is_f
     stack: Stack, undisturbed: dict[str, Any]
 ) -> None:
     client = stack.admin()
-    run_id = training.start(client, max_retries=5)
-    with _twin(stack, client, run_id, "before-lease:stop") as twin:
+    with _twin(stack, client, "before-lease:stop") as (run_id, twin):
         (doubled,) = training.jobs(client, run_id)
         assert doubled["state"] == "RUNNING"
         # The first one notices nothing until the twin is done.
@@ -186,37 +184,54 @@ def _worker(stack: Stack, run_id: str, client: httpx.Client) -> psutil.Process:
     return worker
 
 
+# It has imported all that it needs before there is a run: a short one might be over by then.
+_TWIN = """
+import json, os, runpy, sys
+import trainer.__main__
+print("ready", flush=True)
+os.environ |= json.loads(sys.stdin.readline())
+runpy.run_module("trainer", run_name="__main__", alter_sys=True)
+"""
+
+
 @contextmanager
 def _twin(
-    stack: Stack, client: httpx.Client, run_id: str, failpoint: str
-) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a second worker with the credentials of the first; hand it out once it has halted.
+    stack: Stack, client: httpx.Client, failpoint: str
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """Start a run, and a second worker with the credentials of its first.
 
-    It starts beside the first one, which then is still at work when it is ready.
+    Hands both out once the second has halted, while the first one is at work.
     """
     place = stack.home / "twin"
     place.mkdir(exist_ok=True)
-    variables = _worker(stack, run_id, client).environ()
-    # Nobody shall take it for the first one.
-    for name in ("ELODROME_JOB", "FAKE_POD"):
-        variables.pop(name, None)
-    twin = subprocess.Popen(
-        [sys.executable, "-m", "trainer"],
+    with subprocess.Popen(
+        [sys.executable, "-c", _TWIN],
         cwd=place,
-        env=variables | {"ELODROME_WORK_DIR": str(place), "ELODROME_FAILPOINT": failpoint},
-        stdout=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-    )
-    try:
-        training.reached(client, run_id, 20)
-        _await_halt(twin)
-        yield twin
-    finally:
-        twin.kill()
-        twin.wait()
+        text=True,
+    ) as twin:
+        try:
+            assert twin.stdin is not None
+            assert twin.stdout is not None
+            assert twin.stdout.readline() == "ready\n"
+            run_id = training.start(client, max_retries=5)
+            variables = _worker(stack, run_id, client).environ()
+            # Nobody shall take it for the first one.
+            for name in ("ELODROME_JOB", "FAKE_POD"):
+                variables.pop(name, None)
+            own = {"ELODROME_WORK_DIR": str(place), "ELODROME_FAILPOINT": failpoint}
+            twin.stdin.write(json.dumps(variables | own) + "\n")
+            twin.stdin.flush()
+            training.reached(client, run_id, 20)
+            _await_halt(twin)
+            yield run_id, twin
+        finally:
+            twin.kill()
 
 
-def _await_halt(process: subprocess.Popen[bytes]) -> None:
+def _await_halt(process: subprocess.Popen[str]) -> None:
     """Return once a process has stopped itself or ended."""
     halted = {psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE}
     seen = psutil.Process(process.pid)
