@@ -128,10 +128,12 @@ def test_an_actor_that_cannot_start_tells_why(tmp_path: Path) -> None:
 
 
 def grandchildren() -> set[psutil.Process]:
-    """List what the children of this process started: the fork server's actors, their engines."""
-    return {
-        below for child in psutil.Process().children() for below in child.children(recursive=True)
-    }
+    """List what the fork server of this process started: actors, and their engines."""
+    # Other tests have started installs, whose processes come and go.
+    servers = (
+        child for child in psutil.Process().children() if "forkserver" in " ".join(child.cmdline())
+    )
+    return {below for server in servers for below in server.children(recursive=True)}
 
 
 def test_a_training_leaves_no_process_behind(tmp_path: Path) -> None:

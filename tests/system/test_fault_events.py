@@ -85,7 +85,8 @@ def test_blackholed_bus_holds_nobody_up(new_stack: Callable[..., Stack]) -> None
         proxy.blackhole()
         with _Load(ledger) as load:
             load.keep_on(BLACKHOLE_S)
-        assert load.slowest_s < 5
+        # Who waited for the bus would have waited for all of it.
+        assert load.slowest_s < BLACKHOLE_S / 4
         assert len(ledger.acknowledged) > BLACKHOLE_S
         assert ledger.applied() == ledger.acknowledged[:1]
         assert _resident(own) - before < GROWTH_BYTES
