@@ -22,7 +22,7 @@ class ExecutorSettings(ServiceSettings):
 
     database_pool_size: int = Field(default=16, ge=2, le=50)
     """Most connections open at once; those not in use are closed by the server after a while."""
-    max_jobs: int = Field(default=2, ge=1, le=1000)
+    max_jobs: int = Field(default=2, ge=1, le=10_000)
     """Jobs that may be at work at once; the others queue."""
     heartbeat_s: float = Field(default=10, gt=0, le=600)
     """Seconds between two heartbeats of a worker."""
