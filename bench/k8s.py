@@ -7,6 +7,7 @@ the executor, its Postgres, and what HTTP costs on both sides.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import resource
 import subprocess
@@ -209,6 +210,9 @@ async def _storm(settings: ExecutorSettings, api: ApiProcess) -> list[Row]:
     async with a_reconciler(settings, api) as reconciler:
         looking = asyncio.create_task(reconciler.run())
         await reconciler.step()
+        # As a service does once it has started: what stays is not looked at again.
+        gc.collect()
+        gc.freeze()
         process = psutil.Process()
         before = process.memory_info().rss
         watching = asyncio.create_task(_watch_the_loop(lags))

@@ -53,8 +53,8 @@ def _measure(platform: Platform) -> list[Row]:
         client.post(f"/runs/{run['id']}/finish", {"state": "COMPLETED"})
         seen = [follower.result() for follower in following]
     whole = _follow(client, path)
-    lost = sum(len(set(whole) - set(cursors)) for cursors in seen)
-    repeated = sum(len(cursors) - len(set(cursors)) for cursors in seen)
+    lost = sum(len(set(whole) - set(told)) for told in seen)
+    repeated = sum(len(told) - len(set(told)) for told in seen)
     detail: dict[str, float | int | str] = {
         "followers": FOLLOWERS,
         "events each": len(whole),
@@ -67,9 +67,9 @@ def _measure(platform: Platform) -> list[Row]:
 
 
 def _follow(client: Client, path: str) -> list[str]:
-    """Return the cursors of a stream in the order in which they were told."""
+    """Return what a stream tells, in that order; its end has the cursor of the event before."""
     events: list[Event] = list(client.watch(path, _LIMIT_S))
-    return [event.cursor for event in events if event.cursor]
+    return [f"{event.cursor} {event.name}" for event in events if event.cursor]
 
 
 class _Writer:

@@ -82,6 +82,8 @@ class ApiServer:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # Head and body leave apart; the second would wait for the first to be acknowledged.
+    disable_nagle_algorithm = True
     api: ClassVar[ApiServer]
 
     def log_message(self, *_: object) -> None:
