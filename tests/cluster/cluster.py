@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import random
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from tests.cluster import deployments, jobs
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _PERIOD_S = 0.03
+_RESYNC_S = 0.3
 
 
 class Cluster:
@@ -143,7 +145,15 @@ class Cluster:
         return pod.log(follow=follow)
 
     def _control(self) -> None:
+        seen: tuple[int, int] = (0, 0)
+        looked_s = 0.0
         while not self._stopped.wait(_PERIOD_S):
+            ended = sum(pod.has_ended.is_set() for pod in list(self._pods.values()))
+            now_s, current = time.monotonic(), (self.store.version, ended)
+            # Deadlines come without a change.
+            if current == seen and now_s < looked_s + _RESYNC_S:
+                continue
+            seen, looked_s = current, now_s
             for resource, sync in (("jobs", jobs.sync), ("deployments", deployments.sync)):
                 for item in self.store.list(resource):
                     try:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _INHERITED = ("PYTHONPATH", "TZ")
 _MARK = "FAKE_POD"
 _POLL_S = 0.03
+_MEMORY_S = 0.5
+"""Between two looks at the memory of a pod, which read all of /proc."""
 _BACKOFF_S, _MAX_BACKOFF_S = 0.2, 3.0
 _GRACE_S = 30
 
@@ -188,11 +190,14 @@ class Pod:
         if process is None:
             return
         probes = Probes(self._container, self._address, self._tell_ready)
+        next_look_s = time.monotonic()
         while process.poll() is None:
             is_dead = probes.has_failed.is_set() and not self._deleted.is_set()
             if is_dead or time.monotonic() > self._kill_at:
                 self.kill()
-            self._limit_memory(process)
+            if time.monotonic() > next_look_s:
+                self._limit_memory(process)
+                next_look_s = time.monotonic() + _MEMORY_S
             time.sleep(_POLL_S)
         probes.stop()
         self.kill()

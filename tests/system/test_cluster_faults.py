@@ -6,6 +6,7 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 
 from tests.system import training
@@ -13,8 +14,6 @@ from tests.waiting import eventually_sync
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import httpx
 
     from tests.cluster.kubelet import Pod
     from tests.system.platform import Platform
@@ -31,7 +30,10 @@ def read(client: httpx.Client, run_id: str) -> dict[str, Any]:
     """Return a run, however often it has to be asked for: an executor that hangs answers late."""
 
     def answer() -> dict[str, Any] | None:
-        found = client.get(f"/runs/{run_id}")
+        try:
+            found = client.get(f"/runs/{run_id}", timeout=15)
+        except httpx.TransportError:
+            return None
         return found.json() if found.status_code == 200 else None
 
     return dict(eventually_sync(answer, 90) or {})

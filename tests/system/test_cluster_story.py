@@ -104,5 +104,6 @@ def test_what_went_wrong_is_taken_back_and_what_is_left_is_the_state(
         assert statuses == ["superseded", "failed", "deployed"]
         assert platform.admin().get("/models").json()["total"] == 1
         helm.uninstall(chart.RELEASE, wait="watcher", timeout=60)
-    eventually_sync(lambda: not platform.cluster.running())
+    # Each has 45 s to end.
+    eventually_sync(lambda: not platform.cluster.running(), within_s=60)
     assert platform.cluster.store.get("namespaces", chart.WORKLOADS)
