@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +84,11 @@ def admin_permissions() -> Permissions:
 def inbox_prefix(user: str) -> str:
     """Return the prefix of a user's reply subjects, which nobody else may read."""
     return f"_INBOX_{user}"
+
+
+def generate_passwords() -> dict[str, str]:
+    """Return a random password for each service and for the bus administrator."""
+    return {user: secrets.token_urlsafe(24) for user in (ADMIN, *SERVICES)}
 
 
 def server_config(listen: str, store: str, passwords: Mapping[str, str]) -> str:

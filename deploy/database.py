@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,6 +18,11 @@ _SETTINGS = {
     # A session holds some 18 MB; what a burst opened is closed again.
     "idle_session_timeout": "20s",
 }
+
+
+def generate_passwords() -> dict[str, str]:
+    """Return a random password for each service's role."""
+    return {role: secrets.token_urlsafe(24) for role in ROLES}
 
 
 def database_sql() -> str:

@@ -14,8 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from deploy import bus
-from deploy.database import DATABASE, ROLES, roles_sql
+from deploy import bus, database
 from kit import auth
 
 _NEXT = """\
@@ -37,10 +36,9 @@ def prepare(directory: Path, *, namespace: str) -> None:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     if any(directory.iterdir()):
         raise FileExistsError(f"{directory}: holds something already; name an empty directory")
-    database = {role: secrets.token_urlsafe(24) for role in ROLES}
-    events = {user: secrets.token_urlsafe(24) for user in (bus.ADMIN, *bus.SERVICES)}
+    roles, events = database.generate_passwords(), bus.generate_passwords()
     found = {
-        "elodrome-postgresql": database,
+        "elodrome-postgresql": roles,
         "elodrome-nats": events,
         "elodrome-keys": _keys(),
         "elodrome-admin": {"password": secrets.token_urlsafe(18)},
@@ -49,7 +47,7 @@ def prepare(directory: Path, *, namespace: str) -> None:
         "jetstream": {"enabled": True, "fileStore": {"enabled": True}, "merge": _STREAMS},
         "merge": {"authorization": {"users": bus.users(events)}},
     }
-    _write(directory / "postgresql.sql", roles_sql(database))
+    _write(directory / "postgresql.sql", database.roles_sql(roles))
     _write(directory / "nats.conf", bus.server_config("0.0.0.0:4222", "jetstream", events))
     # JSON is YAML too.
     _write(directory / "nats-values.yaml", _json({"config": values}))
@@ -88,7 +86,7 @@ def main() -> None:
         prepare(chosen.directory, namespace=chosen.namespace)
     except OSError as error:
         sys.exit(f"prepare: {error}")
-    print(_NEXT.format(database=DATABASE, **vars(chosen)))
+    print(_NEXT.format(database=database.DATABASE, **vars(chosen)))
 
 
 if __name__ == "__main__":

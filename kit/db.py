@@ -37,6 +37,7 @@ from sqlalchemy.orm.exc import StaleDataError
 from kit import errors
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
     from sqlalchemy.engine.interfaces import AdaptedConnection
@@ -195,6 +196,9 @@ def _refuse_to_write(_session: Session, _context: object, _objects: object) -> N
     raise RuntimeError("write in `sessions.begin()`; `sessions()` only reads")
 
 
+_AFTER_COMMIT = "after_commit"
+
+
 class Sessions:
     """Makes sessions: `begin()` for one transaction, a call for reading alone.
 
@@ -219,6 +223,22 @@ class Sessions:
     def begin(self) -> AbstractAsyncContextManager[AsyncSession]:
         """Return a context of one transaction, committed at its end unless something is raised."""
         return self._writing.begin()
+
+
+def after_commit(session: AsyncSession, do: Callable[[], None]) -> None:
+    """Do something once the session's transaction is committed, and not at all if it is not."""
+    session.info.setdefault(_AFTER_COMMIT, []).append(do)
+
+
+@event.listens_for(Session, "after_commit")
+def _do_what_waited(session: Session) -> None:
+    for do in session.info.pop(_AFTER_COMMIT, ()):
+        do()
+
+
+@event.listens_for(Session, "after_rollback")
+def _forget_what_waited(session: Session) -> None:
+    session.info.pop(_AFTER_COMMIT, None)
 
 
 async def ping(engine: AsyncEngine) -> None:

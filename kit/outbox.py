@@ -17,15 +17,14 @@ from sqlalchemy import (
     Identity,
     Index,
     delete,
-    event,
     func,
     select,
     text,
     update,
 )
-from sqlalchemy.orm import Mapped, Session, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column
 
-from kit import failpoint, trace
+from kit import db, failpoint, trace
 from kit.db import Base, CreateTime, Id, new_id, server_now
 from kit.log import request_id
 
@@ -51,7 +50,6 @@ UPDATE outbox SET sent_time = clock_timestamp(), stream_sequence = stored.number
 FROM unnest(CAST(:ids AS uuid[]), CAST(:numbers AS bigint[])) AS stored (id, number)
 WHERE outbox.id = stored.id
 """)
-_EMITTED = "outbox.emitted"
 
 log = structlog.get_logger("kit.outbox")
 
@@ -100,13 +98,8 @@ def emit(session: AsyncSession, message: Message, *, about: str, origin: str = "
             traceparent=trace.current.get() or origin,
         )
     )
-    session.info[_EMITTED] = True
-
-
-@event.listens_for(Session, "after_commit")
-def _wake_relay(session: Session) -> None:
-    if session.info.pop(_EMITTED, False) and (wake := session.info.get(WAKE)):
-        wake.set()
+    if wake := session.info.get(WAKE):
+        db.after_commit(session, wake.set)
 
 
 class Publisher(Protocol):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
+from psycopg.errors import UndefinedTable
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 
@@ -49,7 +50,9 @@ async def check(engine: AsyncEngine, service: str) -> None:
     try:
         async with engine.connect() as connection:
             found = await connection.scalar(text("SELECT version_num FROM alembic_version"))
-    except ProgrammingError:  # there is no such table
+    except ProgrammingError as error:
+        if not isinstance(error.orig, UndefinedTable):
+            raise
         found = None
     known = revisions(service)
     if found is None or found in known[:-1]:

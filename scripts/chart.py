@@ -23,12 +23,39 @@ README = CHART / "README.md"
 _BEGIN, _END = "<!-- values: written by make chart -->\n", "<!-- end of values -->\n"
 
 
+EXAMPLES = {"dev": ["dev"], "production": ["production"], "gpu": ["production", "gpu"]}
+"""Example installs by name: the files of values of each, later ones over earlier ones."""
+
+
+def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Put values over others as Helm does: maps by key, everything else whole."""
+    merged = dict(base)
+    for key, value in over.items():
+        both_maps = isinstance(value, dict) and isinstance(base.get(key), dict)
+        merged[key] = merge(base[key], value) if both_maps else value
+    return merged
+
+
+def example(name: str) -> dict[str, Any]:
+    """Return the values of an example install."""
+    values: dict[str, Any] = {}
+    for file in EXAMPLES[name]:
+        text = (CHART / "examples" / f"{file}.yaml").read_text(encoding="utf-8")
+        values = merge(values, yaml.safe_load(text))
+    return values
+
+
+def rendered(chart: Chart, values: dict[str, Any], *, namespace: str = "elodrome") -> list[str]:
+    """Return the YAML of every template with these values, by the names of the templates."""
+    files = chart.render(values, name="elodrome", namespace=namespace)
+    return [text for path, text in sorted(files.items()) if path.endswith(".yaml")]
+
+
 def manifests() -> str:
     """Return every object of the chart with the values of deploy/k8s, as one stream of YAML."""
     values = yaml.safe_load((K8S / "values.yaml").read_text(encoding="utf-8"))
     with Chart.load(CHART) as chart:
-        files = chart.render(values, name="elodrome", namespace="elodrome")
-    texts = [text for path, text in sorted(files.items()) if path.endswith(".yaml")]
+        texts = rendered(chart, values)
     found = [each for text in texts for each in yaml.safe_load_all(text) if each]
     # A namespace has to be there before what is in it.
     found.sort(key=lambda each: each["kind"] != "Namespace")

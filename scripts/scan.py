@@ -16,10 +16,8 @@ from typing import Any
 import yaml
 from helm_python import Chart
 
-ROOT = Path(__file__).parents[1]
-CHART = ROOT / "helm" / "elodrome"
-# Files of values of each install that is looked at, later ones over earlier ones.
-INSTALLS = {"dev": ["dev"], "production": ["production"], "gpu": ["production", "gpu"]}
+from scripts.chart import CHART, EXAMPLES, ROOT, example, rendered
+
 _PLACE = ROOT / ".build" / "scan"
 _REQUIREMENTS = ROOT / "scripts" / "scan-requirements.txt"
 _OPTIONS = ["--framework", "kubernetes", "--skip-download", "--soft-fail", "--output", "json"]
@@ -50,22 +48,9 @@ def render(place: Path) -> None:
     place.mkdir(parents=True)
     shutil.copy(ROOT / "deploy" / "k8s" / "manifests.yaml", place)
     with Chart.load(CHART) as chart:
-        for name, files in INSTALLS.items():
-            values = {}
-            for file in files:
-                text = (CHART / "examples" / f"{file}.yaml").read_text(encoding="utf-8")
-                values = _over(values, yaml.safe_load(text))
-            rendered = chart.render(values, name="elodrome", namespace="elodrome")
-            texts = [text for path, text in sorted(rendered.items()) if path.endswith(".yaml")]
+        for name in EXAMPLES:
+            texts = rendered(chart, example(name))
             (place / f"{name}.yaml").write_text("\n---\n".join(texts), encoding="utf-8")
-
-
-def _over(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in values.items():
-        both = isinstance(base.get(key), dict) and isinstance(value, dict)
-        merged[key] = _over(base[key], value) if both else value
-    return merged
 
 
 def exceptions() -> list[dict[str, Any]]:

@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import json
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 from helm_python import Chart
 
+from scripts import chart as source
+from scripts.chart import example, merge, rendered
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-ROOT = Path(__file__).parents[1]
-CHART = ROOT / "helm" / "elodrome"
+ROOT, CHART, EXAMPLES = source.ROOT, source.CHART, source.EXAMPLES
 RELEASE = "elodrome"
 NAMESPACE = "elodrome"
 WORKLOADS = "elodrome-workloads"
-EXAMPLES = {
-    "dev": ("dev",),
-    "production": ("production",),
-    "gpu": ("production", "gpu"),
-}
-"""Example installs by name: the files of values of each, later ones over earlier ones."""
-
 Manifest = dict[str, Any]
 
 
@@ -46,27 +40,9 @@ def schema() -> Manifest:
     return json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
 
 
-def merge(base: Manifest, over: Manifest) -> Manifest:
-    """Put values over others as Helm does: maps by key, everything else whole."""
-    merged = dict(base)
-    for key, value in over.items():
-        both_maps = isinstance(value, dict) and isinstance(base.get(key), dict)
-        merged[key] = merge(base[key], value) if both_maps else value
-    return merged
-
-
-def example(name: str) -> Manifest:
-    values: Manifest = {}
-    for file in EXAMPLES[name]:
-        text = (CHART / "examples" / f"{file}.yaml").read_text(encoding="utf-8")
-        values = merge(values, yaml.safe_load(text))
-    return values
-
-
 def render(values: Manifest, *, namespace: str = NAMESPACE) -> list[Manifest]:
     """Return every object of an install with these values."""
-    files = chart().render(values, name=RELEASE, namespace=namespace)
-    texts = [text for path, text in sorted(files.items()) if path.endswith(".yaml")]
+    texts = rendered(chart(), values, namespace=namespace)
     return [found for text in texts for found in yaml.load_all(text, yaml.CSafeLoader) if found]
 
 

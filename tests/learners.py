@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import psutil
 from torch import distributed
 
 from tests.toy import LampGame, parts
@@ -22,9 +23,35 @@ if TYPE_CHECKING:
     from trainer.config import Config
     from trainer.reporter import Reporter
 
+SMALL: dict[str, Any] = {
+    "game": "catch",
+    "learners": 2,
+    "actors": 2,
+    "games": 8,
+    "channels": [8],
+    "hidden": 32,
+    "seed": 3,
+    "eval_episodes": 5,
+}
+"""A training of two learners that takes seconds."""
 TIMEOUT = timedelta(seconds=20)
 # Weights are drawn from a generator that the threads of a process have in common.
 BUILDING = threading.Lock()
+
+
+def started() -> list[psutil.Process]:
+    """Return the actors and learners that this process has started, by its fork server."""
+    # Whatever else this process has started, for other tests, is not looked at.
+    return [
+        one for child in psutil.Process().children() if _forks(child) for one in child.children()
+    ]
+
+
+def _forks(child: psutil.Process) -> bool:
+    try:
+        return "forkserver" in " ".join(child.cmdline())
+    except psutil.NoSuchProcess:  # or only its exit status is left
+        return False
 
 
 def together(count: int, do: Callable[[Peers], Any]) -> list[Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import socket
 import subprocess
 import sys
@@ -23,11 +22,6 @@ class BrokerError(RuntimeError):
 def program() -> Path:
     """Return the `nats-server` of the wheel, which installs it beside the interpreter."""
     return Path(sys.executable).parent / "nats-server"
-
-
-def generate_passwords() -> dict[str, str]:
-    """Return a random password for each service and for the bus administrator."""
-    return {user: secrets.token_urlsafe(24) for user in (bus.ADMIN, *bus.SERVICES)}
 
 
 @dataclass(frozen=True)
@@ -107,7 +101,7 @@ def start_nats(home: Path, port: int = 0, *, streams: bool = True) -> RunningBro
     Port 0 picks a free one. Raises BrokerError with the server's own words when it does not
     answer within 15 s.
     """
-    broker = Broker(home, port or free_port(), generate_passwords())
+    broker = Broker(home, port or free_port(), bus.generate_passwords())
     broker.prepare()
     log = home / "nats.log"
     with log.open("ab") as output:

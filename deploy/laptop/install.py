@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deploy import bus
 from deploy.bus import SERVICES
-from deploy.laptop import broker, postgres
+from deploy.laptop import postgres
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,7 +54,7 @@ class Install:
     home: Path
     ports: dict[str, int]
     postgres_passwords: dict[str, str] = field(default_factory=postgres.generate_passwords)
-    nats_passwords: dict[str, str] = field(default_factory=broker.generate_passwords)
+    nats_passwords: dict[str, str] = field(default_factory=bus.generate_passwords)
     admin_password: str = field(default_factory=lambda: secrets.token_urlsafe(12))
     admin_shown: bool = False
 

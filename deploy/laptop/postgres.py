@@ -19,7 +19,8 @@ from typing import Any, TypedDict
 
 import psutil
 
-from deploy.database import DATABASE, ROLES, database_sql, roles_sql
+from deploy import database
+from deploy.database import DATABASE
 from deploy.laptop import process
 
 SUPERUSER = "postgres"
@@ -92,7 +93,7 @@ def as_system_user() -> SystemUser:
 
 def generate_passwords() -> dict[str, str]:
     """Return a random password for the superuser and for each service role."""
-    return {role: secrets.token_urlsafe(24) for role in (SUPERUSER, *ROLES)}
+    return {SUPERUSER: secrets.token_urlsafe(24), **database.generate_passwords()}
 
 
 @dataclass
@@ -161,8 +162,8 @@ class Postgres:
 
     def provision(self) -> None:
         """Create the database, one role and one schema per service; safe to repeat."""
-        self.execute(database_sql(), database="postgres")
-        self.execute(roles_sql(self.passwords))
+        self.execute(database.database_sql(), database="postgres")
+        self.execute(database.roles_sql(self.passwords))
 
     def execute(self, sql: str, *, database: str = DATABASE) -> None:
         """Run SQL as superuser through psql; the SQL travels by stdin, so secrets stay off argv."""

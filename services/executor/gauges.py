@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from prometheus_client import Counter, Gauge
-from sqlalchemy import and_, event, func, or_, select
+from sqlalchemy import and_, func, or_, select
 
-from kit.db import server_now
+from kit.db import after_commit, server_now
 from kit.gauges import age_s, divergence, set_queue
 from services.executor.models.job import Job
 from services.executor.models.run import Run
@@ -52,8 +52,7 @@ def measure(max_jobs: int) -> Measure:
 
 def count_end(session: AsyncSession, outcome: JobOutcome) -> None:
     """Count an ended attempt once its transaction is committed."""
-    counter = jobs_ended.labels(outcome)
-    event.listen(session.sync_session, "after_commit", lambda _: counter.inc(), once=True)
+    after_commit(session, jobs_ended.labels(outcome).inc)
 
 
 async def _count(session: AsyncSession) -> None:

@@ -100,10 +100,12 @@ class _Tail:
         # A worker may print faster than this loop can clean; others must not wait for it.
         lines = await asyncio.to_thread(log_text.split, data, is_final=is_last)
         kept = self._admit(lines.texts)
-        if lines.consumed_bytes:
-            await self._store(kept, lines.consumed_bytes)
-        self._seen_bytes = len(data) - lines.consumed_bytes
-        return lines.consumed_bytes > 0
+        if not lines.consumed_bytes:
+            self._seen_bytes = len(data)
+            return False
+        is_ours = await self._store(kept, lines.consumed_bytes)
+        self._seen_bytes = len(data) - lines.consumed_bytes if is_ours else -1
+        return True
 
     def _admit(self, texts: list[str]) -> list[str]:
         """Return the lines that the limits of rate and size let through, with notes on the rest."""
@@ -131,7 +133,8 @@ class _Tail:
         self._allowance = min(rate * _BURST_S, self._allowance + earned)
         self._allowance_time = now
 
-    async def _store(self, texts: list[str], consumed_bytes: int) -> None:
+    async def _store(self, texts: list[str], consumed_bytes: int) -> bool:
+        """Store lines, unless another executor that follows the same output was quicker."""
         async with self._sessions.begin() as session:
             # The run first, then its job and its head: the order in which everybody locks.
             _run, now = await lock_run(session, self._job.run_id)
@@ -142,8 +145,8 @@ class _Tail:
                     await self._insert(session, texts, now)
                 job.log_offset_bytes += consumed_bytes
                 job.log_stored_bytes = self._stored_bytes
-            # Another executor may follow the same output, and have been quicker.
             self._offset_bytes, self._stored_bytes = job.log_offset_bytes, job.log_stored_bytes
+        return is_ours
 
     async def _insert(self, session: AsyncSession, texts: list[str], now: datetime) -> None:
         job = self._job

@@ -27,6 +27,7 @@ from services.executor.states import (
     RunState,
     RunType,
 )
+from services.executor.turns import CHUNK, in_turns
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
     from services.executor.settings import ExecutorSettings
 
 _POLL_S = 1.0
-_CHUNK = 100
-"""Jobs that are looked at before anything else may run: some ten milliseconds."""
 _LAUNCHES = 16
 """Workers that are started at the same time."""
 _EXIT_GRACE_S = 10.0
@@ -102,9 +101,7 @@ class Reconciler:
         found = await self._unreaped_jobs()
         self._tails.follow(job for job, _, _ in found)
         seen = await self._driver.observe([job.name for job, _, _ in found])
-        for place, (job, run, now) in enumerate(found):
-            if place % _CHUNK == 0:
-                await asyncio.sleep(0)  # others have their turn between many that need nothing
+        async for job, run, now in in_turns(found):
             # Each of them goes on with the trace of its run.
             with trace.within(""):
                 await self._look_after(Case(run, job, seen[job.name], now))
@@ -121,7 +118,7 @@ class Reconciler:
         found: list[tuple[Job, Run, datetime]] = []
         async with self._sessions.begin() as session:
             rows = await session.stream(query)
-            async for part in rows.partitions(_CHUNK):
+            async for part in rows.partitions(CHUNK):
                 found += [(job, run, now) for job, run, now in part]
         return found
 

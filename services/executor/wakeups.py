@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
-from sqlalchemy import event
-from sqlalchemy.orm import Session
+from kit import db
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,13 +18,12 @@ if TYPE_CHECKING:
 RECONCILER = "reconciler"
 """The topic of the reconciler; the others are run ids and `log:<run id>`."""
 
-_TOPICS = "wakeup_topics"
 _listeners: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
 
 
 def after_commit(session: AsyncSession, topic: str) -> None:
     """Wake the listeners of a topic once the session's transaction is committed."""
-    session.info.setdefault(_TOPICS, set()).add(topic)
+    db.after_commit(session, partial(wake, topic))
 
 
 def wake(topic: str) -> None:
@@ -54,14 +53,3 @@ async def wait(listener: asyncio.Event, timeout_s: float) -> None:
         return
     finally:
         listener.clear()
-
-
-@event.listens_for(Session, "after_commit")
-def _wake_listeners(session: Session) -> None:
-    for topic in session.info.pop(_TOPICS, ()):
-        wake(topic)
-
-
-@event.listens_for(Session, "after_rollback")
-def _forget_topics(session: Session) -> None:
-    session.info.pop(_TOPICS, None)

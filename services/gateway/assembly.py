@@ -67,6 +67,8 @@ def build(context: Context) -> Parts:
     async def close() -> None:
         passwords.close()
 
+    sweeps = Pace("sweep", _SWEEP_S)
+
     return Parts(
         servicers=[
             AccountServicer(
@@ -86,7 +88,7 @@ def build(context: Context) -> Parts:
             "sign_ins": credentials.keep_sign_ins,
             "api_keys": credentials.keep_keys,
             "api_key_use": lambda: _every(_RECORD_USE_S, credentials.record_use),
-            "sweep": partial(_keep_sweeping, context, replays, Pace("sweep", _SWEEP_S)),
+            "sweep": lambda: _every(_SWEEP_S, lambda: _sweep(context, replays, sweeps)),
         },
         close=close,
         drain=drain,
@@ -138,14 +140,7 @@ async def _every(pause_s: float, work: Callable[[], Awaitable[None]]) -> None:
         await work()
 
 
-async def _keep_sweeping(context: Context, replays: Replays, pace: Pace) -> None:
-    while True:
-        await asyncio.sleep(pace.interval_s)
-        await _sweep(context, replays)
-        pace.passed()
-
-
-async def _sweep(context: Context, replays: Replays) -> None:
+async def _sweep(context: Context, replays: Replays, pace: Pace) -> None:
     """Delete what nobody will ask for any more."""
     async with context.sessions.begin() as session:
         await attempts.sweep(session)
@@ -153,3 +148,4 @@ async def _sweep(context: Context, replays: Replays) -> None:
         await replays.sweep(session)
         await sweep_sessions(session)
         await session.execute(delete(StreamTicket).where(StreamTicket.expire_time < server_now()))
+    pace.passed()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 SWEEP = "sweep"
 SCRUB = "scrub"
 
+_COUNT_S = 60.0
+"""Between two counts of the stored files, for which every row of theirs is read."""
+
 artifacts = Gauge("elodrome_artifacts", "Stored files")
 artifact_bytes = Gauge("elodrome_artifacts_bytes", "Size of the stored files")
 
@@ -32,11 +36,13 @@ def measure(settings: RegistrySettings) -> Measure:
     kept_for = timedelta(seconds=settings.pending_ttl_s)
     verified_for = timedelta(seconds=settings.scrub_age_s)
 
+    count_due = time.monotonic()
+
     async def look(session: AsyncSession) -> None:
-        sizes = select(func.count(), func.coalesce(func.sum(Artifact.size_bytes), 0))
-        count, total_bytes = (await session.execute(sizes)).one()
-        artifacts.set(count)
-        artifact_bytes.set(total_bytes)
+        nonlocal count_due
+        if time.monotonic() >= count_due:
+            await _count(session)
+            count_due = time.monotonic() + _COUNT_S
         abandoned = select(age_s(Checkpoint.update_time + kept_for)).where(
             Checkpoint.commit_time.is_(None),
             Checkpoint.update_time < age_limit(settings.pending_ttl_s),
@@ -48,3 +54,10 @@ def measure(settings: RegistrySettings) -> Measure:
         divergence.labels(SCRUB).set(await session.scalar(unverified) or 0.0)
 
     return look
+
+
+async def _count(session: AsyncSession) -> None:
+    sizes = select(func.count(), func.coalesce(func.sum(Artifact.size_bytes), 0))
+    count, total_bytes = (await session.execute(sizes)).one()
+    artifacts.set(count)
+    artifact_bytes.set(total_bytes)

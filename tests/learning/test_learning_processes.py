@@ -10,6 +10,7 @@ import numpy as np
 import psutil
 import pytest
 
+from tests.learners import started
 from tests.toy import CountingGame, LampGame, a_config, parts, setup, train_alone
 from tests.waiting import eventually_sync
 from trainer import forkserver
@@ -121,29 +122,25 @@ class BrokenGame(LampGame):
 
 
 def test_an_actor_that_cannot_start_tells_why(tmp_path: Path) -> None:
-    before = grandchildren()
+    before = at_work()
     with pytest.raises(ActorError, match=r"actor 0 failed: ValueError\('there is no such map'\)"):
         train(a_config(), tmp_path, functools.partial(BrokenGame, os.getpid()))
-    eventually_sync(lambda: grandchildren() <= before)
+    eventually_sync(lambda: at_work() <= before)
 
 
-def grandchildren() -> set[psutil.Process]:
+def at_work() -> set[psutil.Process]:
     """List what the fork server of this process started: actors, and their engines."""
-    # Other tests have started installs, whose processes come and go.
-    servers = (
-        child for child in psutil.Process().children() if "forkserver" in " ".join(child.cmdline())
-    )
-    return {below for server in servers for below in server.children(recursive=True)}
+    return {below for one in started() for below in (one, *one.children(recursive=True))}
 
 
 def test_a_training_leaves_no_process_behind(tmp_path: Path) -> None:
     reporter = OfflineReporter(tmp_path, stop_after=1)
-    before = grandchildren()
+    before = at_work()
     with opened(parse({**DOOM, "seed": 1}), reporter) as training:
-        names = [one.name() for one in grandchildren() - before]
+        names = [one.name() for one in at_work() - before]
         assert names.count("vizdoom") == 2
         assert training.run() is Request.STOP
-    eventually_sync(lambda: grandchildren() <= before)
+    eventually_sync(lambda: at_work() <= before)
 
 
 class Saboteur(OfflineReporter):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
+from tests.learners import SMALL, started
 from tests.waiting import eventually_sync
 from trainer import checkpoint
 from trainer.algorithms import opened
@@ -25,16 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 ROOT = Path(__file__).parents[2]
-SMALL: dict[str, Any] = {
-    "game": "catch",
-    "learners": 2,
-    "actors": 2,
-    "games": 8,
-    "channels": [8],
-    "hidden": 32,
-    "seed": 3,
-    "eval_episodes": 5,
-}
 ENDLESS = {**SMALL, "max_iterations": 10**6, "checkpoint_interval": 10**6}
 DQN = {
     **SMALL,
@@ -96,15 +87,6 @@ class Saboteur(OfflineReporter):
         super().progress(iteration=iteration, step=step, phase=phase)
         if iteration == 2:
             self._find().kill()
-
-
-def started() -> list[psutil.Process]:
-    """Actors and learners that this process has started, by its fork server."""
-    # Whatever else this process has started, for other tests, is not looked at.
-    servers = (
-        one for one in psutil.Process().children() if "forkserver" in " ".join(one.cmdline())
-    )
-    return [one for server in servers for one in server.children()]
 
 
 def the_other_learner() -> psutil.Process:

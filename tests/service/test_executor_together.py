@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,6 +14,7 @@ from services.executor.drivers.driver import Fault, Launch, Observation, Phase
 from services.executor.drivers.kube_api import KubeApi
 from services.executor.drivers.kube_job import Placement
 from services.executor.drivers.kubernetes import KubernetesDriver
+from tests.learners import SMALL
 from tests.waiting import eventually
 from trainer.algorithms import opened
 from trainer.config import parse
@@ -31,15 +32,8 @@ JOB = f"elo-{NAME}"
 ADDRESS = r"127\.\d+\.\d+\.\d+"
 SAYS = 'echo "$RANK of $WORLD_SIZE at $MASTER_ADDR:$MASTER_PORT"'
 WAITS = f"trap 'exit 0' TERM; {SAYS}; while :; do sleep 0.05; done"
-CONFIG: dict[str, Any] = {
-    "game": "catch",
-    "learners": 2,
-    "actors": 2,
-    "games": 8,
-    "channels": [8],
-    "hidden": 32,
-    "seed": 3,
-    "eval_episodes": 5,
+CONFIG = {
+    **SMALL,
     "rollout_steps": 16,
     "batch_size": 64,
     "max_iterations": 4,

@@ -35,7 +35,7 @@ class _ExpiredError(Exception):
 
 @dataclass(frozen=True)
 class Entry:
-    """The newest that is known of an object; `is_gone` when it has been deleted since."""
+    """The newest that is known of an object: what is needed of it, and whether it is gone since."""
 
     object: Manifest
     version: int
@@ -121,7 +121,7 @@ class Mirror:
 
     def _replace(self, items: list[Any], version: int) -> None:
         read = [found for item in items if (found := self._read(item)) is not None]
-        listed = {name for name, _version in read}
+        listed = {name for name, _entry in read}
         with self._lock:
             self._listed_version = version
             # One that cannot be read may be any of those that seem to be missing.
@@ -132,8 +132,8 @@ class Mirror:
                     del self._entries[name]
                 elif known.version <= version:
                     self._entries[name] = Entry(known.object, version, is_gone=True)
-        for item in items:
-            self._apply(item, is_gone=False, is_listed=True)
+        for name, entry in read:
+            self._keep(name, entry, is_listed=True)
         self.is_synced = True
         self._changed()
 
@@ -185,24 +185,39 @@ class Mirror:
             self._changed()
         return version
 
-    def _read(self, item: Manifest) -> tuple[str, int] | None:
+    def _read(self, item: Manifest, *, is_gone: bool = False) -> tuple[str, Entry] | None:
         try:
             metadata = item["metadata"]
             name, index = metadata["labels"][NAME_LABEL], metadata["labels"].get(INDEX_LABEL, "0")
             key = name if index == "0" else f"{name}/{index}"
-            return str(key), int(metadata["resourceVersion"])
-        except (KeyError, TypeError, ValueError):
+            return str(key), Entry(_needed(item), int(metadata["resourceVersion"]), is_gone)
+        except (KeyError, TypeError, ValueError, AttributeError):
             logger.warning("object_quarantined", path=self._path)
             return None
 
     def _apply(self, item: Manifest, *, is_gone: bool, is_listed: bool = False) -> None:
-        read = self._read(item)
-        if read is None:
-            return
-        name, version = read
+        read = self._read(item, is_gone=is_gone)
+        if read is not None:
+            self._keep(*read, is_listed=is_listed)
+
+    def _keep(self, name: str, entry: Entry, *, is_listed: bool) -> None:
         with self._lock:
             known = self._entries.get(name)
             # An event from before the list about something that is not in it is a replay.
             oldest = known.version if known else 0 if is_listed else self._listed_version
-            if version > oldest:
-                self._entries[name] = Entry(item, version, is_gone)
+            if entry.version > oldest:
+                self._entries[name] = entry
+
+
+def _needed(item: Manifest) -> Manifest:
+    """Return the parts of an object that anybody here asks for.
+
+    The rest is most of it, and would be looked at by every collection of garbage.
+    """
+    metadata = item["metadata"]
+    kept = {"metadata": {key: metadata[key] for key in ("name", "uid", "labels")}}
+    if "status" in item:
+        kept["status"] = item["status"]
+    if "spec" in item:
+        kept["spec"] = {"suspend": item["spec"].get("suspend")}
+    return kept

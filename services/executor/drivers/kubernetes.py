@@ -22,6 +22,7 @@ from services.executor.drivers.driver import Observation, Phase
 from services.executor.drivers.kube_api import AwayError, RefusedError
 from services.executor.drivers.kube_logs import PodLog
 from services.executor.drivers.kube_mirror import Mirror
+from services.executor.turns import in_turns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from services.executor.drivers.kube_api import KubeApi
     from services.executor.drivers.kube_job import Manifest, Placement
 
-_CHUNK = 100
-"""Workers that are looked at before anything else may run."""
 _KILL_GRACE_S = 1
 _FORCE_S = 60.0
 """Seconds after which a pod that cannot be killed, because its node is lost, is given up."""
@@ -125,12 +124,7 @@ class KubernetesDriver:
 
     async def observe(self, names: Iterable[str]) -> dict[str, Observation]:
         """Say what was last heard of each worker; until anything was, that it waits."""
-        seen: dict[str, Observation] = {}
-        for place, name in enumerate(names):
-            if place % _CHUNK == 0:
-                await asyncio.sleep(0)
-            seen[name] = await self._observe(name)
-        return seen
+        return {name: await self._observe(name) async for name in in_turns(names)}
 
     async def inspect(self, name: str) -> Observation:
         """Ask the cluster for the worker's pod, and say what is known then."""

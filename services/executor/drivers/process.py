@@ -45,7 +45,7 @@ printf '%s\\n' "$code" > exit.tmp && mv exit.tmp exit
 """
 _MEMORY_EVENTS = Path("/sys/fs/cgroup/memory.events")
 _JOB_VARIABLE = "ELODROME_JOB"
-_INHERITED = ("PATH", "PYTHONPATH", "TZ", "ELODROME_IMAGE_DIGEST")
+_INHERITED = ("PATH", "PYTHONPATH", "TZ", "ELODROME_IMAGE_DIGEST", "ELODROME_COMMIT")
 _SIGKILLED = 128 + signal.SIGKILL
 
 
