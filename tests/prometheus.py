@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 RULES = ROOT / "helm" / "elodrome" / "rules" / "alerts.yaml"
 DASHBOARDS = ROOT / "helm" / "elodrome" / "dashboards"
 _CONFIG = ROOT / "deploy" / "laptop" / "prometheus.yaml"
-# Where scripts/prometheus.sh unpacks Debian's package, which would start a server of its own if installed.
+# Where scripts/prometheus.sh unpacks Debian's package, which would start its own if installed.
 _UNPACKED = ROOT / ".build" / "prometheus" / "usr" / "bin"
 _AGE = re.compile(r"> (60|300|1800)\b")
 _WINDOW = re.compile(r"\[\d+[mh]\]")
@@ -44,7 +44,7 @@ def program(name: str) -> str:
     found = shutil.which(name, path=f"{_UNPACKED}:{os.environ['PATH']}")
     if found is None and shutil.which("apt-get") is None:
         pytest.skip(f"{name} is not on this machine, and there is no apt-get to get it with")
-    assert found, f"{name} is missing: run scripts/prometheus.sh, or install Debian's package prometheus"
+    assert found, f"{name} is missing: scripts/prometheus.sh fetches Debian's package"
     return found
 
 

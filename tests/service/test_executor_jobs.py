@@ -45,11 +45,20 @@ async def outcomes(bench: Bench, run_id: str) -> list[str]:
 
 
 async def steps_beyond(bench: Bench, run_id: str, step: int) -> run_pb2.Run:
+    """Wait until the run has got further; one that has ended never does, and says why."""
+
     async def arrived() -> run_pb2.Run | None:
         run = await bench.get(run_id)
-        return run if run.progress.step > step else None
+        if run.progress.step > step:
+            return run
+        assert not run.HasField("end_time"), f"{run}\n{await bench.jobs(run_id)}"
+        return None
 
-    return await eventually(arrived, within_s=20)
+    try:
+        return await eventually(arrived)
+    except AssertionError as error:
+        error.add_note(f"{await bench.get(run_id)}\n{await bench.jobs(run_id)}")
+        raise
 
 
 def worker_pids(run_job: run_pb2.Job) -> list[int]:
