@@ -10,7 +10,7 @@ from elodrome.executor.v1 import events_pb2, run_service_pb2
 from sqlalchemy import select
 
 from kit import errors, outbox, trace
-from services.executor import gauges, wakeups
+from services.executor import gauges, shares, wakeups
 from services.executor.models.certificate import difference, state_of
 from services.executor.models.job import Job
 from services.executor.models.messages import stamp
@@ -249,6 +249,7 @@ async def _end_job(
 ) -> None:
     JOB_MACHINE.check(job.state, ending.outcome.job_state)
     previous = job.state
+    await shares.settle(session, run, job, now=now)
     job.end(ending.outcome, ending.reason, exit_code=ending.exit_code, now=now)
     # Whoever held the lease may still be alive: nothing it writes counts from here on.
     await next_epoch(session, run.id)

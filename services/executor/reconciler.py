@@ -6,6 +6,7 @@ It acts on what it finds, never on what it remembers: every step may be repeated
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 _POLL_S = 1.0
 _LAUNCHES = 16
 """Workers that are started at the same time."""
+_LAUNCHING_S = 5.0
+"""Seconds after which a pass gives away no more slots."""
 _EXIT_GRACE_S = 10.0
 _BOOTSTRAP_TOKEN_S = 900.0
 _PEERS = ("executor", "registry", "evaluator")
@@ -178,17 +181,24 @@ class Reconciler:
             return bool(await session.scalar(query))
 
     async def _launch_next(self) -> None:
-        """Give free slots to the jobs whose turn it is, and start them while others get theirs."""
+        """Give free slots to the jobs whose turn it is, and start them while others get theirs.
+
+        However many there are, and however slow their place is, workers are looked after again
+        before long.
+        """
+        clock = asyncio.get_running_loop().time
+        until = clock() + _LAUNCHING_S
         starting: list[asyncio.Task[None]] = []
         try:
-            while taken := await self._take_slots():
-                starting += [asyncio.create_task(self._start_new(*each)) for each in taken]
+            async with aclosing(slots.take(self._sessions, self._settings)) as turns:
+                async for taken in turns:
+                    await asyncio.gather(*starting)
+                    starting = [asyncio.create_task(self._start_new(*each)) for each in taken]
+                    if clock() > until:
+                        wakeups.wake(wakeups.RECONCILER)
+                        break
         finally:
             await asyncio.gather(*starting)
-
-    async def _take_slots(self) -> list[tuple[Job, Run]]:
-        async with self._sessions.begin() as session:
-            return await slots.take(session, self._settings)
 
     async def _start_new(self, job: Job, run: Run) -> None:
         async with self._turns:

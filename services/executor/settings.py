@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from kit.settings import ServiceSettings
 
 _DNS_LABEL = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
+_UUID = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
+_OwnerId = Annotated[str, StringConstraints(pattern=_UUID)]
 _IMAGE = re.compile(r"[^\s@]+(:(?!latest$)[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}|@sha256:[0-9a-f]{64})")
 
 
@@ -67,6 +69,11 @@ class ExecutorSettings(ServiceSettings):
     """Bytes of memory that the workers of one owner may hold at once; 0 is without limit."""
     owner_gpus: int = Field(default=0, ge=0)
     """GPUs that the workers of one owner may hold at once; 0 is without limit."""
+    owner_weights: dict[_OwnerId, Annotated[float, Field(ge=0.01, le=100)]] = Field(
+        default_factory=dict
+    )
+    """How much of the slots that several owners wait for goes to each, by the owner's id, as a JSON
+    object; 1 for those it leaves out."""
     worker_gpu_products: list[str] = Field(default_factory=list)
     """Values of nvidia.com/gpu.product of the nodes trainers may run on; empty for all."""
     kube_namespace: str = Field(default="elodrome-workloads", pattern=_DNS_LABEL)

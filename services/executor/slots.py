@@ -1,49 +1,87 @@
-"""Who is next: free slots go to the attempts that are due, within what their owners may hold."""
+"""Who is next: free slots go to attempts that are due, by fair shares and within quotas."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Select, case, func, literal, or_, select, text
+from sqlalchemy import ColumnElement, Select, case, func, or_, select, text
 
 from kit.db import server_now
-from services.executor import lifecycle, resources
+from services.executor import lifecycle, resources, shares
 from services.executor.models.job import Job
 from services.executor.models.run import Run, lock_run
+from services.executor.models.share import Share
 from services.executor.resources import Resources
 from services.executor.states import AT_WORK, JobState, RunType
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+    from datetime import datetime
+
     from sqlalchemy.ext.asyncio import AsyncSession
 
+    from kit.db import Sessions
     from services.executor.settings import ExecutorSettings
 
 _BATCH = 32
 """Attempts that are given slots in one transaction, which holds the locks of their runs."""
 _TRAININGS = (RunType.TRAINING, RunType.CERTIFICATION)
-_HELD = [f"held_{name}" for name in Resources._fields]
 # Two executors may not fill the same slot.
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('elodrome.executor.slots', 0))")
 
 
-async def take(session: AsyncSession, settings: ExecutorSettings) -> list[tuple[Job, Run]]:
-    """Give free slots to attempts that are due; return them as STARTING, to be launched."""
-    if not (await session.execute(_due(settings).limit(1))).first():
-        return []
-    await session.execute(_LOCK)
-    at_work = select(func.count()).select_from(Job).where(Job.state.in_(AT_WORK))
-    free = settings.max_jobs - (await session.scalar(at_work) or 0)
-    if free <= 0:
-        return []
+async def take(
+    sessions: Sessions, settings: ExecutorSettings
+) -> AsyncGenerator[list[tuple[Job, Run]]]:
+    """Give free slots to attempts that are due, until none is due or free.
+
+    Yields those that became STARTING in one transaction, to be launched.
+    """
+    while turns := await _turns(sessions, settings):
+        is_done = True
+        for first in range(0, len(turns), _BATCH):
+            async with sessions.begin() as session:
+                await session.execute(_LOCK)
+                taken = await _give(session, turns[first : first + _BATCH], settings)
+            if taken:
+                is_done = False
+                yield taken
+        if is_done:
+            return
+
+
+async def _turns(sessions: Sessions, settings: ExecutorSettings) -> list[tuple[str, str]]:
+    """Return the run and the job of the attempts whose turn it is, as many as there is room for."""
+    due = _due(settings).subquery()
+    oldest = select(due.c.owner_id, func.min(due.c.queue_time)).group_by(due.c.owner_id)
+    async with sessions.begin() as session:
+        free = await _free(session, settings)
+        waiting: dict[str, datetime] = dict((await session.execute(oldest)).all())
+        if free <= 0 or not waiting:
+            return []
+        await session.execute(_LOCK)
+        await shares.place(session, waiting, settings)
+        order = _due(settings).outerjoin(Share, Share.owner_id == Run.owner_id)
+        order = order.order_by(shares.start_tag(), Run.queue_time, Run.id).limit(free)
+        return [(row.run_id, row.job_id) for row in await session.execute(order)]
+
+
+async def _give(
+    session: AsyncSession, turns: Sequence[tuple[str, str]], settings: ExecutorSettings
+) -> list[tuple[Job, Run]]:
+    """Give slots to attempts, as far as there are some and their owners have room."""
+    free = await _free(session, settings)
     quota = resources.quota(settings)
-    held: dict[str, Resources] = {}
-    taken = []
-    for row in (await session.execute(_due(settings).limit(min(free, _BATCH)))).all():
-        run, now = await lock_run(session, row.run_id)
-        job = await session.get(Job, row.job_id, populate_existing=True)
+    held = await _held(session, settings) if any(quota) else {}
+    taken: list[tuple[Job, Run]] = []
+    for run_id, job_id in turns:
+        if len(taken) >= free:
+            break
+        run, now = await lock_run(session, run_id)
+        job = await session.get(Job, job_id, populate_existing=True)
         if job is None or job.state is not JobState.PENDING:
             continue
-        before = held.get(run.owner_id, Resources(*(getattr(row, name) for name in _HELD)))
+        before = held.get(run.owner_id, Resources())
         wanted = before.plus(given(run, settings).times(run.worker_count))
         if wanted.excess(quota):
             continue
@@ -51,7 +89,13 @@ async def take(session: AsyncSession, settings: ExecutorSettings) -> list[tuple[
         job.launch_time = now
         await lifecycle.enter_job(session, run, job, JobState.STARTING)
         taken.append((job, run))
+    await shares.charge(session, taken)
     return taken
+
+
+async def _free(session: AsyncSession, settings: ExecutorSettings) -> int:
+    at_work = select(func.count()).select_from(Job).where(Job.state.in_(AT_WORK))
+    return settings.max_jobs - (await session.scalar(at_work) or 0)
 
 
 def given(run: Run, settings: ExecutorSettings) -> Resources:
@@ -60,31 +104,38 @@ def given(run: Run, settings: ExecutorSettings) -> Resources:
     return run.resources.or_else(resources.default(settings, is_training=is_training))
 
 
-def _due(settings: ExecutorSettings) -> Select[Any]:
-    """Return the attempts whose turn it is, leaving out those for which their owner has no room.
+def _due(settings: ExecutorSettings) -> Select[*tuple[Any, ...]]:
+    """Return the attempts whose turn may come, without those for which their owner has no room.
 
-    Columns are `job_id`, `run_id`, and what the workers of the owner hold, `held_` and a resource;
-    0 where there is no quota.
+    Columns are `job_id`, `run_id`, `owner_id` and `queue_time`.
     """
-    quota = {name: most for name, most in resources.quota(settings)._asdict().items() if most}
-    asked = {name: _asked(name, settings) for name in quota}
-    sums = [func.sum(value).label(name) for name, value in asked.items()]
-    at_work = select(Run.owner_id, *sums).join(Job, Job.run_id == Run.id)
-    at_work = at_work.where(Job.state.in_(AT_WORK)).group_by(Run.owner_id)
-    owners = at_work.subquery("owners")
-    held = {name: func.coalesce(owners.c[name], 0) for name in quota}
-    columns = [held.get(name, literal(0)).label(f"held_{name}") for name in Resources._fields]
     query = (
-        select(Job.id.label("job_id"), Job.run_id, *columns)
+        select(Job.id.label("job_id"), Job.run_id, Run.owner_id, Run.queue_time)
         .join(Run, Run.id == Job.run_id)
         .where(Job.state == JobState.PENDING)
         .where(or_(Job.not_before_time.is_(None), Job.not_before_time <= server_now()))
-        .order_by(Run.priority.desc(), Run.queue_time, Run.id)
     )
-    if not quota:
+    quota = resources.quota(settings)
+    if not any(quota):
         return query
-    query = query.outerjoin(owners, owners.c.owner_id == Run.owner_id)
-    return query.where(*(held[name] + asked[name] <= most for name, most in quota.items()))
+    held = _holdings(settings).subquery("held")
+    query = query.outerjoin(held, held.c.owner_id == Run.owner_id)
+    for name, most in quota._asdict().items():
+        if most:
+            query = query.where(func.coalesce(held.c[name], 0) + _asked(name, settings) <= most)
+    return query
+
+
+async def _held(session: AsyncSession, settings: ExecutorSettings) -> dict[str, Resources]:
+    """Return what the workers of each owner hold."""
+    rows = await session.execute(_holdings(settings))
+    return {owner_id: Resources(*sums) for owner_id, *sums in rows}
+
+
+def _holdings(settings: ExecutorSettings) -> Select[*tuple[Any, ...]]:
+    sums = [func.sum(_asked(name, settings)).label(name) for name in Resources._fields]
+    query = select(Run.owner_id, *sums).join(Job, Job.run_id == Run.id)
+    return query.where(Job.state.in_(AT_WORK)).group_by(Run.owner_id)
 
 
 def _asked(name: str, settings: ExecutorSettings) -> ColumnElement[float]:

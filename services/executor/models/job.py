@@ -46,6 +46,8 @@ class Job(Base):
     is_reported: Mapped[bool] = mapped_column(default=False)
     is_reaped: Mapped[bool] = mapped_column(default=False)
     cpu_s: Mapped[float] = mapped_column(default=0.0)
+    charged_s: Mapped[float] = mapped_column(default=0.0)
+    """What the share of the owner was charged at launch, in seconds of workers."""
     log_offset_bytes: Mapped[int] = mapped_column(default=0)
     log_stored_bytes: Mapped[int] = mapped_column(default=0)
     create_time: Mapped[CreateTime]

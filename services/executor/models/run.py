@@ -300,10 +300,3 @@ async def current_time(session: AsyncSession) -> datetime:
     now = await session.scalar(select(func.clock_timestamp()))
     assert now is not None
     return now
-
-
-async def queue_positions(session: AsyncSession) -> dict[str, int]:
-    """Return the place of every queued run, 1 is next: by priority, then by time of queueing."""
-    order = select(Run.id).where(Run.state == RunState.PENDING)
-    order = order.order_by(Run.priority.desc(), Run.queue_time, Run.id)
-    return {run_id: place for place, run_id in enumerate(await session.scalars(order), start=1)}

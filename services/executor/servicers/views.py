@@ -11,7 +11,8 @@ from kit import errors, parse
 from kit.auth import principal
 from services.executor.models.certificate import certificate_of
 from services.executor.models.metric import MetricSeries
-from services.executor.models.run import Run, lock_run, queue_positions
+from services.executor.models.run import Run, lock_run
+from services.executor.shares import queue_positions
 from services.executor.states import RunState, RunType
 
 if TYPE_CHECKING:
