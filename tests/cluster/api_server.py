@@ -40,8 +40,9 @@ class Place(NamedTuple):
 class ApiServer:
     """Serves `store` on a free port of this machine.
 
-    While `is_down` every connection is cut, open ones too. `requests` are the times at which they
-    came. `delete` and `follow_log` are of whoever runs the pods.
+    While `is_down` every connection is cut, open ones too; `cuts` is how many requests are left
+    without an answer though it is not. `requests` are the times at which they came. `delete` and
+    `follow_log` are of whoever runs the pods.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class ApiServer:
         self.delete = delete
         self.follow_log = follow_log
         self.is_down = False
+        self.cuts = 0
         self.requests: list[float] = []
         self.applied: dict[tuple[str, str | None, str, str], Object] = {}
         handler = type("Handler", (_Handler,), {"api": self})
@@ -106,7 +108,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, respond: Callable[[Place, dict[str, str]], Any]) -> None:
         self.api.requests.append(time.monotonic())
-        if self.api.is_down:
+        if self.api.is_down or self.api.cuts:
+            self.api.cuts = max(0, self.api.cuts - 1)
             self.close_connection = True
             return
         split = urlsplit(self.path)
@@ -218,8 +221,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Transfer-Encoding", "chunked")
+        # Nobody may send another request on a connection that is about to be closed.
+        self.send_header("Connection", "close")
         self.end_headers()
-        self.close_connection = True
         with contextlib.suppress(OSError):
             for chunk in chunks:
                 if self.api.is_down:

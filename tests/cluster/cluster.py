@@ -7,6 +7,7 @@ in 127.0.0.0/8, so that it listens on the ports it would have elsewhere. Faults 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import random
 import threading
@@ -124,10 +125,11 @@ class Cluster:
             if (pod := self._pods.get(name)) is not None:
                 pod.delete(options.get("gracePeriodSeconds"))
             return
-        uid = self.store.get(resource, name, namespace)["metadata"]["uid"]
-        self.store.remove(resource, name, namespace)
-        for kind, item in self.store.owned(uid):
-            self.delete(kind, item["metadata"]["name"], {}, item["metadata"]["namespace"])
+        with self.store.lock:
+            uid = self.store.get(resource, name, namespace)["metadata"]["uid"]
+            self.store.remove(resource, name, namespace)
+            for kind, item in self.store.owned(uid):
+                self.delete(kind, item["metadata"]["name"], {}, item["metadata"]["namespace"])
 
     def _run_pod(self, item: Object) -> None:
         metadata = item["metadata"]
@@ -156,10 +158,11 @@ class Cluster:
             seen, looked_s = current, now_s
             for resource, sync in (("jobs", jobs.sync), ("deployments", deployments.sync)):
                 for item in self.store.list(resource):
-                    try:
+                    metadata = item["metadata"]
+                    # Nothing may be made for an owner that is deleted meanwhile: it would stay.
+                    with self.store.lock, contextlib.suppress(StatusError):
+                        self.store.get(resource, metadata["name"], metadata["namespace"])
                         sync(self, item)
-                    except StatusError:
-                        continue  # deleted meanwhile
             for pod in self.store.list("pods"):
                 if "status" not in pod:
                     self._run_pod(pod)  # one that somebody made by hand

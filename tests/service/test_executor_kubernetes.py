@@ -216,15 +216,14 @@ async def test_a_lost_node_is_an_eviction_that_leaves_nothing_to_wait_for(
     assert await eventually(lambda: driver.reap(NAME))
 
 
-async def test_memory_deadline_and_crash_are_told_apart(
-    cluster: Cluster, driver: KubernetesDriver
-) -> None:
+async def test_a_lack_of_memory_is_told(cluster: Cluster, driver: KubernetesDriver) -> None:
     await starts(driver, WAITS)
     cluster.run_out_of_memory(JOB)
     seen = await exits(driver)
     assert (seen.exit_code, seen.fault) == (137, Fault.OUT_OF_MEMORY)
-    await driver.discard(NAME)
-    await sees(driver, lambda seen: seen.phase is Phase.ABSENT)
+
+
+async def test_a_crash_is_told_by_the_last_words(driver: KubernetesDriver) -> None:
     await driver.launch(a_launch("echo 'ValueError: no'; exit 1"))
     seen = await exits(driver)
     assert (seen.exit_code, seen.fault, seen.last_words) == (1, None, "ValueError: no")
@@ -266,6 +265,15 @@ async def test_changes_that_were_missed_are_found_by_listing_again(
         cluster.store.forget_changes()
     await driver.terminate(NAME)
     assert (await exits(driver)).exit_code == 0
+
+
+async def test_a_connection_that_was_closed_meanwhile_costs_nothing(
+    cluster: Cluster, driver: KubernetesDriver
+) -> None:
+    cluster.api.cuts = 2
+    await driver.launch(a_launch("exit 0"))
+    assert cluster.api.cuts == 0
+    assert cluster.store.get("jobs", JOB)
 
 
 async def test_old_events_and_bad_objects_change_nothing(

@@ -10,7 +10,7 @@ import json
 import threading
 import time
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import urllib3
 from kubernetes.client import ApiClient, Configuration
@@ -21,9 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from kubernetes.client.rest import RESTResponse
+
     from services.executor.drivers.kube_job import Manifest
 
 _CONNECT_S, _READ_S = 5.0, 10.0
+_STALE_CONNECTIONS = 2
 _BURST_S = 1.0
 _MERGE = "application/merge-patch+json"
 _RETRIED = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
@@ -108,12 +111,23 @@ class KubeApi:
             auth_settings=["BearerToken"],
         )
         try:
-            answer = self._client.call_api(*request, _request_timeout=(_CONNECT_S, read_s))
+            answer = self._answer(request, read_s)
         except (urllib3.exceptions.HTTPError, ApiException) as error:
             raise AwayError(str(error)) from error
         if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
             raise _problem(answer.status, answer.response.data)
         return answer.response
+
+    def _answer(self, request: tuple[Any, ...], read_s: float) -> RESTResponse:
+        timeouts = (_CONNECT_S, read_s)
+        for _ in range(_STALE_CONNECTIONS):
+            try:
+                return self._client.call_api(*request, _request_timeout=timeouts)
+            except urllib3.exceptions.ProtocolError:
+                # The server, or what lies before it, has closed a connection that was kept. Every
+                # call may be repeated: what has been created is found, not made again.
+                continue
+        return self._client.call_api(*request, _request_timeout=timeouts)
 
 
 class _Throttle:
