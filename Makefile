@@ -14,7 +14,7 @@ DEMO_ARGS ?=
 BENCH_ARGS ?=
 SERVICE ?=
 
-.PHONY: help venv demo up down status logs test test-images lint fmt proto chart scan images \
+.PHONY: help venv demo up down status logs test test-images lint fmt proto chart scan images bundle \
   compose-secrets bench bench-train bench-k8s clean
 
 help: ## list the targets
@@ -70,6 +70,9 @@ scan: $(INSTALLED) ## look for weaknesses in what the chart renders
 
 images: $(INSTALLED) ## build the images (BASE=name@sha256:… SERVICES="gateway worker" TAG= PLATFORMS=)
 	@$(BIN)/python scripts/images.py
+
+bundle: $(INSTALLED) ## put images, chart and bills of materials into BUNDLE=, signed (SIGN_BY=fingerprint)
+	@$(BIN)/python scripts/bundle.py
 
 compose-secrets: $(INSTALLED) ## make the passwords and keys that compose.yaml mounts
 	@$(BIN)/python -m deploy.compose
