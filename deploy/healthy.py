@@ -7,12 +7,13 @@ stopping.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from kit.settings import SERVICES, default_grpc_port
+from kit.settings import SERVICES, default_grpc_port, default_health_port
 
 _TIMEOUT_S = 3.0
 
@@ -31,10 +32,14 @@ def is_ready(port: int) -> bool:
 
 
 def main() -> int:
-    """Ask the service named on the command line on its fixed port; 0 when it is ready."""
+    """Ask the service named on the command line on its fixed port; 0 when it is ready.
+
+    Where services speak TLS to each other, that is the port of health alone, which is plain.
+    """
     parser = argparse.ArgumentParser(prog="python -m deploy.healthy", description=__doc__)
     parser.add_argument("service", choices=SERVICES)
-    return 0 if is_ready(default_grpc_port(parser.parse_args().service)) else 1
+    fixed = default_health_port if os.environ.get("ELODROME_TLS_DIR") else default_grpc_port
+    return 0 if is_ready(fixed(parser.parse_args().service)) else 1
 
 
 if __name__ == "__main__":

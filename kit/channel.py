@@ -17,6 +17,8 @@ from kit.rpc import time_left
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
 
+    from kit.tls import Certificates
+
 MAX_MESSAGE_BYTES = 4 << 20
 CALL_LIMIT_S = 10
 """Deadline of a unary call that is given none."""
@@ -33,7 +35,13 @@ _RETRY = {
 }
 
 
-def open_channel(address: str, *, limits_calls: bool = True) -> grpc.aio.Channel:
+def open_channel(
+    address: str,
+    *,
+    limits_calls: bool = True,
+    certificates: Certificates | None = None,
+    name: str = "",
+) -> grpc.aio.Channel:
     """Return a channel to `host:port`, connected when first used.
 
     A name that has several addresses gets a call each in turn. An address that is gone is noticed
@@ -43,27 +51,36 @@ def open_channel(address: str, *, limits_calls: bool = True) -> grpc.aio.Channel
     of the calls fail. A unary call without a deadline gets 10 s, or what is left of the deadline
     of the RPC being served, whichever is shorter. Without `limits_calls` it does not: that saves a
     caller who always names a deadline and serves no RPC two tasks per call.
+
+    With `certificates` calls go over TLS, and the peer's certificate has to be for the host of
+    `address`, or for `name` where one is given.
     """
-    return grpc.aio.insecure_channel(
-        address,
-        options=[
-            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-            # A peer that hangs, or whose machine is gone, is left alone after 20 s. Servers let
-            # nobody ask more often than every 10 s.
-            ("grpc.keepalive_time_ms", 15_000),
-            ("grpc.keepalive_timeout_ms", 5_000),
-            ("grpc.http2.max_pings_without_data", 0),
-            ("grpc.initial_reconnect_backoff_ms", 100),
-            ("grpc.min_reconnect_backoff_ms", 1_000),
-            # Calls fail at once while a peer is away, so its return has to be noticed soon.
-            ("grpc.max_reconnect_backoff_ms", 300),
-            # Names are asked again after 30 s otherwise, however often a connection is lost.
-            ("grpc.dns_min_time_between_resolutions_ms", 1_000),
-            ("grpc.service_config", json.dumps(_service_config(address))),
-            ("grpc.enable_retries", 1),
-        ],
-        interceptors=[_Deadline()] if limits_calls else None,
+    options = [
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        # A peer that hangs, or whose machine is gone, is left alone after 20 s. Servers let
+        # nobody ask more often than every 10 s.
+        ("grpc.keepalive_time_ms", 15_000),
+        ("grpc.keepalive_timeout_ms", 5_000),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", 1_000),
+        # Calls fail at once while a peer is away, so its return has to be noticed soon.
+        ("grpc.max_reconnect_backoff_ms", 300),
+        # Names are asked again after 30 s otherwise, however often a connection is lost.
+        ("grpc.dns_min_time_between_resolutions_ms", 1_000),
+        ("grpc.service_config", json.dumps(_service_config(address))),
+        ("grpc.enable_retries", 1),
+    ]
+    interceptors = [_Deadline()] if limits_calls else None
+    if certificates is None:
+        return grpc.aio.insecure_channel(address, options=options, interceptors=interceptors)
+    if name:
+        options.append(("grpc.ssl_target_name_override", name))
+    return certificates.channel(
+        lambda credentials: grpc.aio.secure_channel(
+            address, credentials, options=options, interceptors=interceptors
+        )
     )
 
 

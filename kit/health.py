@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from kit import db, gauges
 
 if TYPE_CHECKING:
-    import grpc
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from kit.bus import Bus
@@ -20,6 +20,8 @@ LIVENESS = "liveness"
 """The health service name that says whether the process works at all, dependencies aside."""
 
 _POLL_S = 2
+_MAX_PROBES = 16
+_PROBE_OPTIONS = [("grpc.max_receive_message_length", 1024), ("grpc.so_reuseport", 0)]
 
 log = structlog.get_logger("kit.health")
 
@@ -48,6 +50,23 @@ class Health:
 
             known = [*self.names, health.SERVICE_NAME, server_reflection.SERVICE_NAME]
             server_reflection.enable_server_reflection(known, server)
+
+    async def serve_probes(self, address: str) -> grpc.aio.Server:
+        """Answer Check, and nothing else, at `host:port` without TLS; return what to stop.
+
+        The probes of Kubernetes speak no TLS and have no certificate.
+        """
+        check = grpc.unary_unary_rpc_method_handler(
+            self._servicer.Check,
+            request_deserializer=health_pb2.HealthCheckRequest.FromString,
+            response_serializer=health_pb2.HealthCheckResponse.SerializeToString,
+        )
+        server = grpc.aio.server(options=_PROBE_OPTIONS, maximum_concurrent_rpcs=_MAX_PROBES)
+        handlers = grpc.method_handlers_generic_handler(health.SERVICE_NAME, {"Check": check})
+        server.add_generic_rpc_handlers((handlers,))
+        server.add_insecure_port(address)
+        await server.start()
+        return server
 
     async def up(self) -> None:
         """Say that the service is there."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from kit.settings import ServiceSettings
+    from kit.tls import Certificates
 
     Loop = Callable[[], Awaitable[None]]
     Build = Callable[["Context"], "Parts | Awaitable[Parts]"]
@@ -67,6 +68,8 @@ class Context:
     bus: Bus | None
     """The event bus, which may be away; None for a service that was given none."""
     outbox_wake: asyncio.Event
+    certificates: Certificates | None = None
+    """What this service shows its peers; None where calls are plain."""
     draining: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the service was told to end; long waits should end with it."""
     _channels: dict[tuple[str, bool], grpc.aio.Channel] = field(default_factory=dict)
@@ -77,7 +80,12 @@ class Context:
         if key not in self._channels:
             is_own = service == self.settings.service
             address = self.settings.own_address if is_own else self.settings.address_of(service)
-            self._channels[key] = open_channel(address, limits_calls=limits_calls)
+            self._channels[key] = open_channel(
+                address,
+                limits_calls=limits_calls,
+                certificates=self.certificates,
+                name=self.settings.name_of(service) if is_own else "",
+            )
         return self._channels[key]
 
     def service_token(self, on_behalf_of: str = "") -> str:
@@ -147,8 +155,11 @@ async def running(
         names = [_register(servicer, server) for servicer in parts.servicers]
         status = Health(context.engine, context.bus, [name for group in names for name in group])
         status.register(server, reflection=settings.reflection)
-        port = server.add_insecure_port(f"{settings.bind_host}:{settings.grpc_port}")
+        port = _listen(server, context)
         await server.start()
+        if context.certificates is not None and settings.health_port:
+            probed = await status.serve_probes(f"{settings.bind_host}:{settings.health_port}")
+            stack.push_async_callback(probed.stop, None)
         loops = _background(context, parts, status)
         tasks = [
             asyncio.create_task(keep_running(name, loop), name=name) for name, loop in loops.items()
@@ -158,7 +169,13 @@ async def running(
         if parts.drain is not None:
             stack.push_async_callback(parts.drain)
         address = f"127.0.0.1:{port}"
-        channel = await stack.enter_async_context(open_channel(address))
+        channel = await stack.enter_async_context(
+            open_channel(
+                address,
+                certificates=context.certificates,
+                name=settings.name_of(settings.service),
+            )
+        )
         await status.up()
         logger.info("serving", address=f"{settings.bind_host}:{port}", services=status.names)
         yield Running(port, address, context, channel)
@@ -181,6 +198,7 @@ async def opened(settings: ServiceSettings) -> AsyncIterator[Context]:
             verifier=auth.Verifier.load(settings.keys_dir),
             bus=Bus(settings) if settings.nats_url else None,
             outbox_wake=wake,
+            certificates=_certificates(settings),
         )
         try:
             yield context
@@ -188,6 +206,23 @@ async def opened(settings: ServiceSettings) -> AsyncIterator[Context]:
             await context.close_channels()
     finally:
         await engine.dispose()
+
+
+def _certificates(settings: ServiceSettings) -> Certificates | None:
+    if settings.tls_dir is None:
+        return None
+    # Imported here: most installs do without, and it tells of certificates in metrics.
+    from kit.tls import Certificates  # noqa: PLC0415
+
+    return Certificates(settings.tls_dir)
+
+
+def _listen(server: grpc.aio.Server, context: Context) -> int:
+    """Open the port of the service, to peers with a certificate only if it has one; return it."""
+    address = f"{context.settings.bind_host}:{context.settings.grpc_port}"
+    if context.certificates is None:
+        return server.add_insecure_port(address)
+    return server.add_secure_port(address, context.certificates.server_credentials())
 
 
 async def built(context: Context, build: Build) -> Parts:

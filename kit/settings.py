@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, cast
 from urllib.parse import quote, urlsplit
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 SERVICES = ("gateway", "registry", "executor", "evaluator", "sessions")
 _FIRST_GRPC_PORT = 50050
+_FIRST_HEALTH_PORT = 50060
 _FIRST_METRICS_PORT = 9100
 _EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - compared with, not listened on
 
@@ -32,6 +33,24 @@ _EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - compared with, not listened on
 def default_grpc_port(service: str) -> int:
     """Return the fixed port a service listens on unless told otherwise."""
     return _FIRST_GRPC_PORT + SERVICES.index(service)
+
+
+def default_health_port(service: str) -> int:
+    """Return the fixed port where a service that speaks TLS answers probes, which do not."""
+    return _FIRST_HEALTH_PORT + SERVICES.index(service)
+
+
+def _with_certificates(directory: Path) -> Path:
+    """Let a directory pass whose certificate, key and authority fit; raise ValueError."""
+    # Imported here: most installs do without.
+    from kit import tls  # noqa: PLC0415
+
+    tls.read(directory)
+    return directory
+
+
+TlsDirectory = Annotated[Path, AfterValidator(_with_certificates)]
+"""A directory with tls.crt, tls.key and ca.crt, which were read and fit together."""
 
 
 class _PerService(PydanticBaseSettingsSource):
@@ -49,7 +68,7 @@ class _PerService(PydanticBaseSettingsSource):
         """Return this service's ports and every service's address, where they are set."""
         service = cast("type[ServiceSettings]", self.settings_cls).service
         found: dict[str, Any] = {}
-        for name in ("grpc_port", "metrics_port"):
+        for name in ("grpc_port", "metrics_port", "health_port"):
             if value := os.environ.get(f"ELODROME_{service}_{name}".upper()):
                 found[name] = value
         found["addresses"] = {
@@ -148,6 +167,12 @@ class ServiceSettings(DatabaseSettings):
     """gRPC port, from ELODROME_<SERVICE>_GRPC_PORT; 0 takes a free one."""
     metrics_port: int = Field(default=-1, ge=-1, le=65535)
     """Prometheus port, from ELODROME_<SERVICE>_METRICS_PORT; 0 turns it off."""
+    tls_dir: TlsDirectory | None = None
+    """Directory with tls.crt, tls.key and ca.crt: calls between services then go over TLS, and
+    only peers with a certificate of that authority get in. Without one calls are plain."""
+    health_port: int = Field(default=-1, ge=-1, le=65535)
+    """Port of health without TLS, from ELODROME_<SERVICE>_HEALTH_PORT, where calls are not plain;
+    0 turns it off."""
     addresses: dict[str, str] = Field(default_factory=dict)
     """Where peers listen, `host:port` by service name, from ELODROME_<SERVICE>_ADDRESS."""
     http_port: int = Field(default=8080, ge=0, le=65535)
@@ -179,15 +204,23 @@ class ServiceSettings(DatabaseSettings):
     def model_post_init(self, context: object) -> None:
         """Fill in the fixed ports of this service."""
         super().model_post_init(context)
-        index = SERVICES.index(self.service)
-        if self.grpc_port < 0:
-            object.__setattr__(self, "grpc_port", _FIRST_GRPC_PORT + index)
-        if self.metrics_port < 0:
-            object.__setattr__(self, "metrics_port", _FIRST_METRICS_PORT + index)
+        first = {
+            "grpc_port": _FIRST_GRPC_PORT,
+            "metrics_port": _FIRST_METRICS_PORT,
+            "health_port": _FIRST_HEALTH_PORT,
+        }
+        for name, port in first.items():
+            if getattr(self, name) < 0:
+                object.__setattr__(self, name, port + SERVICES.index(self.service))
 
     def address_of(self, service: str) -> str:
         """Return `host:port` of a service: as configured, else its fixed port on this host."""
         return self.addresses.get(service) or f"127.0.0.1:{default_grpc_port(service)}"
+
+    def name_of(self, service: str) -> str:
+        """Return the host by which peers know a service, as its certificate has it."""
+        # gRPC lets an address begin with how it is resolved, such as dns://server/.
+        return self.address_of(service).rpartition("/")[2].rpartition(":")[0].strip("[]")
 
     @property
     def own_address(self) -> str:

@@ -28,6 +28,8 @@ PATIENCE_S = 300.0
 FIRST_BACKOFF_S = 0.1
 LONGEST_BACKOFF_S = 5.0
 
+_TLS_VARIABLE = "ELODROME_TLS_DIR"
+_TLS_FILES = ("tls.crt", "tls.key", "ca.crt")
 _DETAILS_KEY = "grpc-status-details-bin"
 _TRANSIENT = {
     grpc.StatusCode.UNAVAILABLE,
@@ -143,8 +145,28 @@ def channel(address: str) -> Iterator[grpc.Channel]:
         # Names are asked again after 30 s otherwise, however often a connection is lost.
         ("grpc.dns_min_time_between_resolutions_ms", 1_000),
     ]
-    with grpc.insecure_channel(address, options=options) as opened:
+    credentials = _credentials()
+    if credentials is None:
+        opening = grpc.insecure_channel(address, options=options)
+    else:
+        opening = grpc.secure_channel(address, credentials, options=options)
+    with opening as opened:
         yield opened
+
+
+def _credentials() -> grpc.ChannelCredentials | None:
+    """Return what services that speak TLS want to see, as it is now; None where they do not.
+
+    Raises ConfigError for a file that cannot be read.
+    """
+    directory = os.environ.get(_TLS_VARIABLE)
+    if not directory:
+        return None
+    try:
+        certificate, key, authority = (Path(directory, name).read_bytes() for name in _TLS_FILES)
+    except OSError as error:
+        raise ConfigError(_TLS_VARIABLE, f"{error.filename}: {error.strerror}") from error
+    return grpc.ssl_channel_credentials(authority, key, certificate)
 
 
 def reason_of(error: grpc.RpcError) -> str:

@@ -120,6 +120,8 @@ def service_environment(install: Install, name: str) -> dict[str, str]:
         environment[f"ELODROME_{peer.upper()}_GRPC_PORT"] = str(port)
         environment[f"ELODROME_{peer.upper()}_METRICS_PORT"] = str(install.ports[f"{peer} metrics"])
         environment[f"ELODROME_{peer.upper()}_ADDRESS"] = f"127.0.0.1:{port}"
+        # Nobody probes here, and installs side by side would want the same ports.
+        environment[f"ELODROME_{peer.upper()}_HEALTH_PORT"] = "0"
     return environment | {
         "ELODROME_PROFILE": "laptop",
         "ELODROME_HOME": str(install.home),

@@ -54,7 +54,7 @@ def _driver(settings: ExecutorSettings) -> tuple[Driver, dict[str, Loop]]:
     """Return the place where workers run, and what has to run for it."""
     directory = (settings.home / "jobs").resolve()
     if settings.driver == "process":
-        return ProcessDriver(directory), {}
+        return ProcessDriver(directory, settings.worker_tls_dir), {}
     # An install without a cluster does without the client of one.
     from services.executor.drivers.kube_api import KubeApi  # noqa: PLC0415
     from services.executor.drivers.kubernetes import KubernetesDriver  # noqa: PLC0415
@@ -73,6 +73,7 @@ def _driver(settings: ExecutorSettings) -> tuple[Driver, dict[str, Loop]]:
         runtime_class=settings.kube_runtime_class,
         queue=settings.kube_queue,
         image_pull_secrets=settings.kube_image_pull_secrets,
+        tls_secret=settings.kube_tls_secret,
     )
     driver = KubernetesDriver(api, placement, directory)
     return driver, {"cluster": driver.run}

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from kit.settings import ServiceSettings
+from kit.settings import ServiceSettings, TlsDirectory
 
 _DNS_LABEL = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 _UUID = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
@@ -57,6 +57,9 @@ class ExecutorSettings(ServiceSettings):
     """Lines stored per second and job, with bursts of five times as many."""
     driver: Literal["process", "kubernetes"] = "process"
     """Where workers run: as processes of this machine, or as Jobs of a cluster."""
+    worker_tls_dir: TlsDirectory | None = None
+    """Directory with tls.crt, tls.key and ca.crt of the workers that are processes; needed with
+    tls_dir."""
     worker_image: str = ""
     """Image of the workers on a cluster, with a tag other than `latest` or a digest."""
     worker_cpus: float = Field(default=1, gt=0, le=1024)
@@ -90,6 +93,19 @@ class ExecutorSettings(ServiceSettings):
     """LocalQueue of Kueue that the Jobs wait in; empty leaves Kueue out."""
     kube_image_pull_secrets: list[str] = Field(default_factory=list)
     """Secrets with which the image is pulled, as a JSON list."""
+    kube_tls_secret: str = ""
+    """Secret with tls.crt, tls.key and ca.crt of the workers, in their namespace; needed with
+    tls_dir."""
+
+    @model_validator(mode="after")
+    def _check_tls(self) -> Self:
+        """Refuse workers that the services would refuse, and certificates that nobody looks at."""
+        field = "worker_tls_dir" if self.driver == "process" else "kube_tls_secret"
+        if self.tls_dir and not getattr(self, field):
+            raise ValueError(f"{field}: workers need a certificate, as tls_dir is set")
+        if getattr(self, field) and not self.tls_dir:
+            raise ValueError(f"tls_dir: services need a certificate, as {field} is set")
+        return self
 
     @model_validator(mode="after")
     def _check_cluster(self) -> Self:
@@ -103,6 +119,7 @@ class ExecutorSettings(ServiceSettings):
             "kube_queue": [self.kube_queue] if self.kube_queue else [],
             "kube_priority_classes": list(self.kube_priority_classes.values()),
             "kube_image_pull_secrets": self.kube_image_pull_secrets,
+            "kube_tls_secret": [self.kube_tls_secret] if self.kube_tls_secret else [],
         }
         for field, values in names.items():
             for value in values:

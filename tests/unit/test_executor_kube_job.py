@@ -10,6 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from kit import tls
 from services.executor.drivers import kube_job
 from services.executor.drivers.driver import Launch
 from services.executor.drivers.kube_job import Placement
@@ -30,6 +31,7 @@ GPU = Placement(
     runtime_class="nvidia",
     queue="team-a",
     image_pull_secrets=["registry"],
+    tls_secret="elodrome-workers-tls",
 )
 
 
@@ -96,6 +98,20 @@ def test_the_schema_would_find_a_misspelt_field(version: str) -> None:
     manifest["spec"]["backofLimit"] = manifest["spec"].pop("backoffLimit")
     with pytest.raises(jsonschema.ValidationError, match="backofLimit"):
         crds.validate(manifest, version)
+
+
+def test_a_worker_has_the_certificate_of_its_secret_as_files() -> None:
+    found = pod(a_launch(), GPU)
+    [volume] = [each for each in found["volumes"] if each["name"] == "tls"]
+    assert volume["secret"]["secretName"] == "elodrome-workers-tls"
+    assert {item["key"] for item in volume["secret"]["items"]} == set(tls.FILES)
+    [container] = found["containers"]
+    [mount] = [each for each in container["volumeMounts"] if each["name"] == "tls"]
+    assert mount["readOnly"]
+    told = {item["name"]: item.get("value") for item in container["env"]}
+    assert told["ELODROME_TLS_DIR"] == mount["mountPath"]
+    assert "ELODROME_TLS_DIR" not in variables(a_launch())
+    assert "tls" not in {each["name"] for each in pod(a_launch())["volumes"]}
 
 
 def test_what_is_left_of_the_budget_and_ten_minutes_is_the_deadline() -> None:

@@ -45,6 +45,9 @@ _SHARED_MEMORY_BYTES = 1 << 30
 # Where learners meet; then each listens on a port that it tells the others.
 _MEETING_PORT = 29400
 
+_TLS_DIRECTORY = "/run/secrets/tls"
+_TLS_FILES = ("tls.crt", "tls.key", "ca.crt")
+
 # With `elo-` before it and the index of a pod behind it, it is still a host's name.
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,53}[a-z0-9])?")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
@@ -77,6 +80,7 @@ class Placement:
 
     `priority_classes` is by role, `trainer` or `referee`. `queue` is a LocalQueue of Kueue; empty
     leaves Kueue out. `gpu_products` are values of the label nvidia.com/gpu.product, empty for any.
+    `tls_secret` is what workers show to services that speak TLS; empty where those do not.
     """
 
     namespace: str
@@ -86,6 +90,7 @@ class Placement:
     runtime_class: str = ""
     queue: str = ""
     image_pull_secrets: Sequence[str] = ()
+    tls_secret: str = ""
 
 
 def job_name(name: str) -> str:
@@ -228,7 +233,7 @@ def _pod_spec(launch: Launch, placement: Placement, kind: _Kind) -> Manifest:
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "containers": [_container(launch, placement, gpus)],
-        "volumes": _volumes(launch.resources.memory_bytes),
+        "volumes": _volumes(launch.resources.memory_bytes, placement),
     }
     if launch.learners > 1:
         spec["subdomain"] = job_name(launch.name)
@@ -263,7 +268,7 @@ def _container(launch: Launch, placement: Placement, gpus: int) -> Manifest:
         "name": CONTAINER,
         "image": placement.image,
         "command": [_literal(word, "command") for word in launch.command],
-        "env": _environment(launch) + _meeting(launch, placement),
+        "env": _environment(launch, placement) + _meeting(launch, placement),
         "workingDir": "/work",
         "resources": {"requests": requests, "limits": limits},
         "securityContext": {
@@ -276,27 +281,40 @@ def _container(launch: Launch, placement: Placement, gpus: int) -> Manifest:
             {"name": "work", "mountPath": "/work"},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a directory of the pod's own
             {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108
+            *_tls_mounts(placement),
         ],
     }
 
 
-def _volumes(memory_bytes: int) -> list[Manifest]:
+def _tls_mounts(placement: Placement) -> list[Manifest]:
+    if not placement.tls_secret:
+        return []
+    return [{"name": "tls", "mountPath": _TLS_DIRECTORY, "readOnly": True}]
+
+
+def _volumes(memory_bytes: int, placement: Placement) -> list[Manifest]:
     # What is written to memory counts as the worker's own.
     shared = memory_bytes // 2 or _SHARED_MEMORY_BYTES
-    return [
+    volumes: list[Manifest] = [
         {"name": "work", "emptyDir": {"sizeLimit": str(_WORK_BYTES)}},
         {"name": "tmp", "emptyDir": {"sizeLimit": str(_TMP_BYTES)}},
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": str(shared)}},
     ]
+    if placement.tls_secret:
+        items = [{"key": name, "path": name} for name in _TLS_FILES]
+        source = {"secretName": placement.tls_secret, "defaultMode": 0o440, "items": items}
+        volumes.append({"name": "tls", "secret": source})
+    return volumes
 
 
-def _environment(launch: Launch) -> list[Manifest]:
+def _environment(launch: Launch, placement: Placement) -> list[Manifest]:
     plain = {
         "LANG": "C.UTF-8",
         "PYTHONUNBUFFERED": "1",
         "HOME": "/tmp",  # noqa: S108
         "TMPDIR": "/tmp",  # noqa: S108
         "ELODROME_WORK_DIR": "/work",
+        **({"ELODROME_TLS_DIR": _TLS_DIRECTORY} if placement.tls_secret else {}),
         **launch.environment,
         "ELODROME_JOB": launch.name,
     }

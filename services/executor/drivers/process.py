@@ -50,10 +50,14 @@ _SIGKILLED = 128 + signal.SIGKILL
 
 
 class ProcessDriver:
-    """Runs workers below `directory`, and ends those that use more memory than they are given."""
+    """Runs workers below `directory`, and ends those that use more memory than they are given.
 
-    def __init__(self, directory: Path) -> None:
+    `tls_dir` holds what they show to services that speak TLS; None where those do not.
+    """
+
+    def __init__(self, directory: Path, tls_dir: Path | None = None) -> None:
         self._directory = directory
+        self._tls = {"ELODROME_TLS_DIR": str(tls_dir.resolve())} if tls_dir else {}
         self._children: dict[int, subprocess.Popen[bytes]] = {}
         self._watched: dict[str, int] = {}
 
@@ -69,6 +73,7 @@ class ProcessDriver:
             cwd=place,
             env={
                 **_environment(place),
+                **self._tls,
                 **launch.environment,
                 **launch.secrets,
                 _JOB_VARIABLE: launch.name,
