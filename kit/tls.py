@@ -31,7 +31,7 @@ CERTIFICATE, KEY, AUTHORITY = FILES = ("tls.crt", "tls.key", "ca.crt")
 logger = structlog.get_logger("kit.tls")
 expires = Gauge(
     "elodrome_certificate_expires_timestamp_seconds",
-    "When the first certificate that this service shows its peers expires; absent without TLS",
+    "When what this service shows its peers expires; absent where calls are plain",
 )
 
 
@@ -102,7 +102,8 @@ class Certificates:
         self._paths = [str(directory / name) for name in FILES]
         self._seen = self._state()
         self._current = read(directory)
-        self._tell()
+        # Read whenever somebody looks, as a service that nobody calls has no other reason to.
+        expires.set_function(self._expires)
 
     def current(self) -> Identity:
         """Return what to show and to believe from now on: the same object until a file changes."""
@@ -114,7 +115,6 @@ class Certificates:
             except ValueError as error:
                 logger.error("certificate_refused", error=str(error))  # noqa: TRY400 - no bug
             else:
-                self._tell()
                 logger.info("certificate_renewed", expires=str(self._current.expire_time))
         return self._current
 
@@ -138,11 +138,11 @@ class Certificates:
         """Return a channel to peers of the authority, which goes on when the files change."""
         return _RenewedChannel(self, open_channel)
 
+    def _expires(self) -> float:
+        return self.current().expire_time.timestamp()
+
     def _state(self) -> list[tuple[int, int, int] | None]:
         return [_file_state(path) for path in self._paths]
-
-    def _tell(self) -> None:
-        expires.set(self._current.expire_time.timestamp())
 
 
 def _file_state(path: str) -> tuple[int, int, int] | None:

@@ -106,6 +106,12 @@ CASES = {
         'elodrome_jobs_ended_total{outcome="LEASE_EXPIRED"}', "0+1x20", "0+0x10 1+0x10", 16
     ),
     "ElodromeArtifactDamaged": _one("elodrome_artifacts_damaged_total", "0 0 1+0x9", "3+0x9", 4),
+    "ElodromeCertificateExpires": _one(
+        'elodrome_certificate_expires_timestamp_seconds{component="gateway"}',
+        "259200+0x20",
+        "261000+0x20",
+        12,
+    ),
 }
 
 

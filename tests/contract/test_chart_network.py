@@ -13,7 +13,10 @@ from tests.network_policies import Place
 
 GRPC = {name: 50050 + place for place, name in enumerate(SERVICES)}
 METRICS = {name: 9100 + place for place, name in enumerate(SERVICES)}
-PORTS = sorted({*GRPC.values(), *METRICS.values(), 53, 80, 443, 4222, 5432, 6443, 7000, 8080, 8222})
+HEALTH = [50060 + place for place, name in enumerate(SERVICES)]
+PORTS = sorted(
+    {*HEALTH, *GRPC.values(), *METRICS.values(), 53, 80, 443, 4222, 5432, 6443, 7000, 8080, 8222}
+)
 OUTSIDE = {
     "postgresql": Place(address="10.2.0.7"),
     "API server": Place(address="10.3.0.1"),

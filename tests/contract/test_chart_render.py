@@ -126,6 +126,11 @@ def test_every_value_is_in_the_schema_and_explained() -> None:
         ({"nats": {"url": ""}}, "nats.url: name your NATS server"),
         ({"objectStore": {"url": ""}}, "objectStore.url: name where"),
         ({"dev": {"generateSecrets": True}}, "migrations.useHelmHooks: generated secrets"),
+        ({"tls": {"existingSecret": ""}}, "tls.existingSecret: name a Secret"),
+        (
+            {"workloads": {"tlsSecret": ""}},
+            "workloads.tlsSecret: name a Secret of elodrome-workloads",
+        ),
         ({"ingress": {"host": ""}}, "ingress.host: name the host"),
         (
             {"workloads": {"match": {"runtimeClassName": ""}}},

@@ -94,7 +94,9 @@ def test_probes_ask_for_three_different_things(name: str) -> None:
         start, alive, ready = (
             container[f"{kind}Probe"] for kind in ("startup", "liveness", "readiness")
         )
-        assert {probe["grpc"]["port"] for probe in (start, alive, ready)} == {ports["grpc"]}, owner
+        # Probes speak no TLS.
+        asked = ports["grpc"] if name == "dev" else ports["health"]
+        assert {probe["grpc"]["port"] for probe in (start, alive, ready)} == {asked}, owner
         # A database that is down takes a pod out of service and restarts none.
         assert alive["grpc"]["service"] == "liveness"
         assert "service" not in ready["grpc"]

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from helm_python import Chart, HelmError
 
-from kit import auth
+from kit import auth, tls
 from kit.settings import SERVICES
 from tests import chart
 
@@ -27,8 +27,14 @@ class Cluster:
         self._chart = directory / "elodrome"
         self._secrets = self._chart / "cluster.json"
         shutil.copytree(chart.CHART, self._chart)
-        asking = re.compile(r'lookup "v1" "Secret" (\S*)\.Release\.Namespace (\S+?)(?=[ )])')
-        answer = r'get (\1.Files.Get "cluster.json" | fromJson) \2 | default dict'
+        asking = re.compile(
+            r'lookup "v1" "Secret" (?:(?P<root>\S*)\.Release\.Namespace|\.namespace) (\S+?)(?=[ )])'
+        )
+
+        def answer(found: re.Match[str]) -> str:
+            root = ".root" if found["root"] is None else found["root"]
+            return f'get ({root}.Files.Get "cluster.json" | fromJson) {found[2]} | default dict'
+
         for template in self._chart.glob("templates/*"):
             if template.is_file():
                 template.write_text(asking.sub(answer, template.read_text()))
@@ -86,6 +92,23 @@ def test_a_weak_password_of_a_secret_is_refused(
     weak = encoded(**good | {"evaluator": password})
     with pytest.raises(HelmError, match=re.escape(words)):
         cluster.install(chart.example("production"), **{"elodrome-postgresql": weak})
+
+
+@pytest.mark.parametrize(
+    ("path", "secret"),
+    [
+        ("tls.existingSecret", "elodrome-services-tls"),
+        ("workloads.tlsSecret", "elodrome-workers-tls"),
+    ],
+)
+def test_a_certificate_without_its_authority_is_refused(
+    cluster: Cluster, path: str, secret: str
+) -> None:
+    whole = dict.fromkeys(tls.FILES, "PEM")
+    cluster.install(chart.example("production"), **{secret: encoded(**whole)})
+    without = {"tls.crt": "PEM", "tls.key": "PEM"}
+    with pytest.raises(HelmError, match=re.escape(f"{path}: Secret {secret} has no key ca.crt")):
+        cluster.install(chart.example("production"), **{secret: encoded(**without)})
 
 
 def generated() -> dict[str, dict[str, bytes]]:

@@ -6,9 +6,11 @@ import importlib
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography import x509
 
-from deploy import bus
-from kit.settings import SERVICES, ServiceSettings, default_grpc_port
+from deploy import bus, certificates
+from kit import tls
+from kit.settings import SERVICES, ServiceSettings, default_grpc_port, default_health_port
 from tests import chart
 
 if TYPE_CHECKING:
@@ -60,6 +62,8 @@ def test_a_service_starts_with_what_it_is_told(
     for variable, value in chart.environment(pod).items():
         monkeypatch.setenv(variable, value)
     monkeypatch.setenv("ELODROME_SECRETS_DIR", str(tmp_path))
+    certificates.write(tmp_path / "tls")
+    monkeypatch.setenv("ELODROME_TLS_DIR", str(tmp_path / "tls" / "services"))
     volume = next(each for each in pod.spec["volumes"] if each["name"] == "secrets")
     for source in volume["projected"]["sources"]:
         for item in source["secret"]["items"]:
@@ -94,7 +98,7 @@ def test_no_secret_is_in_the_environment(name: str) -> None:
         assert "envFrom" not in container
         for variable in container.get("env", ()):
             assert "valueFrom" not in variable, pod.owner
-            is_place = variable["name"].endswith("_DIR") or "_PULL_SECRETS" in variable["name"]
+            is_place = variable["name"].endswith(("_DIR", "_PULL_SECRETS", "_TLS_SECRET"))
             assert is_place or not any(word in variable["name"] for word in _WORDS), pod.owner
 
 
@@ -117,6 +121,43 @@ def test_a_pod_holds_its_own_secrets_only(service: str) -> None:
         ("elodrome-object-store", f"{name}") for name in ("access_key_id", "secret_access_key")
     }
     assert keys == own | (store if service == "registry" else set())
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_shows_its_peers_the_certificate_of_the_values(service: str) -> None:
+    pod = pod_of(service)
+    [container] = pod.spec["containers"]
+    [mount] = [each for each in container["volumeMounts"] if each["name"] == "tls"]
+    [volume] = [each for each in pod.spec["volumes"] if each["name"] == "tls"]
+    assert chart.environment(pod)["ELODROME_TLS_DIR"] == mount["mountPath"]
+    # A file that is mounted by itself would stay as it is when the Secret changes.
+    assert mount["readOnly"]
+    assert "subPath" not in mount
+    assert volume["secret"]["secretName"] == "elodrome-services-tls"
+    assert [item["path"] for item in volume["secret"]["items"]] == list(tls.FILES)
+    ports = {each["name"]: each["containerPort"] for each in container["ports"]}
+    assert ports["health"] == default_health_port(service)
+    told = chart.environment(pod).get("ELODROME_KUBE_TLS_SECRET")
+    assert told == ("elodrome-workers-tls" if service == "executor" else None)
+
+
+def test_without_a_certificate_nothing_speaks_of_tls() -> None:
+    for pod in chart.pods(chart.objects("dev")):
+        [container] = pod.spec["containers"]
+        assert not [name for name in chart.environment(pod) if "TLS" in name], pod.owner
+        assert "tls" not in {each["name"] for each in pod.spec.get("volumes", ())}
+        assert "health" not in {each["name"] for each in container.get("ports", ())}, pod.owner
+
+
+def test_certificates_that_are_made_are_for_the_names_that_are_called(tmp_path: Path) -> None:
+    certificates.write(tmp_path)
+    made = x509.load_pem_x509_certificate((tmp_path / "services" / "tls.crt").read_bytes())
+    names = made.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    called = {
+        chart.environment(pod_of("gateway"))[f"ELODROME_{peer.upper()}_ADDRESS"].rpartition(":")[0]
+        for peer in SERVICES
+    }
+    assert called <= set(names.get_values_for_type(x509.DNSName))
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -6,6 +6,7 @@ import importlib
 import json
 import re
 import shlex
+import shutil
 import stat
 import subprocess
 from importlib import resources
@@ -15,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 import jsonschema
 import psycopg
 import pytest
+from cryptography import x509
 
-from deploy import bus
+from deploy import bus, certificates
 from deploy import compose as generator
 from deploy.laptop import broker
-from kit.settings import SERVICES, ServiceSettings, default_grpc_port
+from kit import tls
+from kit.settings import SERVICES, ServiceSettings, default_grpc_port, default_health_port
 from scripts import images
 from tests import compose
 
@@ -171,6 +174,38 @@ def test_a_service_has_its_own_secrets_only(project: dict[str, Any], service: st
     if service == "registry":
         own |= {"store_access_key_id", "store_secret_access_key"}
     assert set(mounted(project["services"][service]).values()) == own
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_services_speak_tls_with_the_files_that_are_put_over_it(
+    place: Path, service: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What is mounted lies where the service looks for it, and lets workers in."""
+    secrets = tmp_path / "secrets"
+    shutil.copytree(place, secrets)
+    certificates.write(secrets / "tls")
+    project = compose.load(compose.TLS, ELODROME_SECRETS=str(secrets))
+    test_it_is_what_compose_takes(project)
+    found = project["services"][service]
+    for target, source in mounted(found).items():
+        inside = tmp_path / target.removeprefix("/run/secrets/")
+        inside.parent.mkdir(exist_ok=True)
+        inside.write_bytes(Path(project["secrets"][source]["file"]).read_bytes())
+    for variable, value in found["environment"].items():
+        monkeypatch.setenv(variable, value.replace("/run/secrets", str(tmp_path)))
+    module = importlib.import_module(f"services.{service}.settings")
+    settings: ServiceSettings = getattr(module, f"{service.capitalize()}Settings").load()
+    assert settings.tls_dir == tmp_path
+    certificate = x509.load_pem_x509_certificate(tls.read(tmp_path).certificate)
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert {settings.name_of(peer) for peer in SERVICES} <= set(
+        names.get_values_for_type(x509.DNSName)
+    )
+    assert settings.health_port == default_health_port(service)
+    if service == "executor":
+        workers = tls.read(tmp_path / "worker")
+        assert workers.authority == tls.read(tmp_path).authority
+        assert workers.key != tls.read(tmp_path).key
 
 
 def test_no_secret_stands_in_it(project: dict[str, Any], place: Path) -> None:

@@ -14,7 +14,7 @@ import yaml
 from helm_python import Config
 from psycopg.rows import dict_row
 
-from deploy import prepare
+from deploy import certificates, prepare
 from deploy.laptop import broker
 from deploy.laptop.postgres import start_postgres
 from tests import chart
@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.cluster.kubelet import Pod
+
+WITH_TLS = {
+    "tls": {"existingSecret": "elodrome-services-tls"},
+    "workloads": {"tlsSecret": "elodrome-workers-tls"},
+}
+"""Values with which services and workers speak TLS."""
 
 _TIMEOUT_S = 120
 _SLOW = {"resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "2Gi"}}}
@@ -108,9 +114,26 @@ class Platform:
         head = {"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "stringData": key}
         place = {"name": "elodrome-object-store", "namespace": chart.NAMESPACE}
         self.cluster.store.create("secrets", {**head, "metadata": place})
+        self._give_certificates()
         with self.helm() as helm:
             return helm.install(
                 chart.chart(), chart.RELEASE, self.values, wait="watcher", timeout=_TIMEOUT_S
+            )
+
+    def _give_certificates(self) -> None:
+        """Make the Secrets of TLS, which are of use where the values name them: see WITH_TLS."""
+        certificates.write(self._private / "tls", namespace=chart.NAMESPACE)
+        for name, namespace in (("services", chart.NAMESPACE), ("workers", chart.WORKLOADS)):
+            files = (self._private / "tls" / name).iterdir()
+            self.cluster.store.create(
+                "secrets",
+                {
+                    "apiVersion": "v1",
+                    "kind": "Secret",
+                    "type": "kubernetes.io/tls",
+                    "metadata": {"name": f"elodrome-{name}-tls", "namespace": namespace},
+                    "stringData": {path.name: path.read_text("utf-8") for path in files},
+                },
             )
 
     def upgrade(self, within_s: int = _TIMEOUT_S, **over: Any) -> dict[str, Any]:

@@ -7,15 +7,18 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+import grpc
 import httpx
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from helm_python import HelmError
 
 from deploy.laptop.demo_client import Client
 from deploy.laptop.demo_display import Display
 from deploy.laptop.demo_story import Story
-from kit.settings import SERVICES
+from kit.settings import SERVICES, default_grpc_port
 from tests import chart
+from tests.system.platform import WITH_TLS
 from tests.waiting import eventually_sync
 
 if TYPE_CHECKING:
@@ -54,14 +57,27 @@ class Load:
                 self.failures.append(f"{time.strftime('%X')} {answer.status_code} {answer.text}")
 
 
+def takes_plain_calls(platform: Platform, service: str) -> bool:
+    """Say whether a pod of a service that is ready answers somebody without a certificate."""
+    name = f"{chart.RELEASE}-{service}.{chart.NAMESPACE}.svc"
+    [address, *_] = platform.cluster.names.resolve(name) or []
+    with grpc.insecure_channel(f"{address}:{default_grpc_port(service)}") as channel:
+        check = health_pb2_grpc.HealthStub(channel).Check.future(
+            health_pb2.HealthCheckRequest(), timeout=5
+        )
+        return check.code() is not grpc.StatusCode.UNAVAILABLE
+
+
 @pytest.mark.timeout(600)
 def test_the_story_is_told_while_an_upgrade_replaces_every_pod(
     new_platform: Callable[..., Platform],
 ) -> None:
     # Machines that are busy let a worker be silent for longer than a fault test would wait.
     patient = {"lease_expiry_s": 30, "heartbeat_s": 2}
-    platform = new_platform(gateway={"replicas": 2}, executor={"replicas": 2, "settings": patient})
+    two = {"gateway": {"replicas": 2}, "executor": {"replicas": 2, "settings": patient}}
+    platform = new_platform(**two, **WITH_TLS)
     assert platform.install()["status"] == "deployed"
+    assert [service for service in SERVICES if takes_plain_calls(platform, service)] == []
     before = {service: {pod.name for pod in platform.pods(service)} for service in SERVICES}
     client = Client(platform.url, "admin", platform.admin_password)
     story = Story(platform.url, client, Display(), lambda: 0)

@@ -14,13 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    import httpx
-
     from deploy.laptop.process import Identity
     from tests.prometheus import Prometheus
     from tests.system.stack import Stack
 
-SEED = 2**30
 # What the tests break on purpose; promtool makes the others fire in the contract ring.
 BY_FORCE = {
     "ElodromeServiceDown",
@@ -56,20 +53,6 @@ NUMBERS = {
 }
 
 
-def work(client: httpx.Client) -> None:
-    """Let a run be trained, and a suite be played by chance."""
-    run_id = training.start(client, config=training.CATCH | {"max_iterations": 4})
-    scenario = {"game": "catch", "scenario": "board", "seeds": [SEED, SEED + 1]}
-    suite = client.post("/suites", json={"name": f"of-{run_id}", "scenarios": [scenario]})
-    assert suite.status_code == 201, suite.text
-    body = {"suite_id": suite.json()["id"], "agent": "random", "fresh": True}
-    evaluation = client.post("/evaluations", json=body)
-    assert evaluation.status_code == 201, evaluation.text
-    path = f"/evaluations/{evaluation.json()['id']}"
-    assert training.settled(client, run_id)["state"] == "COMPLETED"
-    eventually_sync(lambda: client.get(path).json()["state"] == "COMPLETED", within_s=60)
-
-
 def missing(server: Prometheus) -> list[prometheus.Query]:
     """Return the queries of panels that yield nothing."""
     return [query for query in prometheus.queries() if not server.ask(query.expr)]
@@ -81,7 +64,7 @@ def test_every_panel_has_data_and_its_numbers_are_those_of_the_tables(
     [port] = free_ports(1)
     rules = prometheus.RULES.read_text(encoding="utf-8")
     with prometheus.watching(tmp_path, port, stack.install.ports, rules) as server:
-        work(stack.admin())
+        training.train_and_play(stack.admin())
         eventually_sync(lambda: not missing(server), within_s=60)
         for expr, (service, statement) in NUMBERS.items():
 

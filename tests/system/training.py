@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tests.waiting import eventually_sync
+from trainer.config import SEED_LIMIT
 
 if TYPE_CHECKING:
     import httpx
@@ -60,6 +61,20 @@ def reached(client: httpx.Client, run_id: str, iteration: int, within_s: float =
         return run["state"] == "RUNNING" and run["progress"]["current_iteration"] >= iteration
 
     eventually_sync(is_there, within_s)
+
+
+def train_and_play(client: httpx.Client) -> None:
+    """Let a short run be trained and a suite be played by chance, both to their ends."""
+    run_id = start(client, config=CATCH | {"max_iterations": 4})
+    scenario = {"game": "catch", "scenario": "board", "seeds": [SEED_LIMIT, SEED_LIMIT + 1]}
+    suite = client.post("/suites", json={"name": f"of-{run_id}", "scenarios": [scenario]})
+    assert suite.status_code == 201, suite.text
+    body = {"suite_id": suite.json()["id"], "agent": "random", "fresh": True}
+    evaluation = client.post("/evaluations", json=body)
+    assert evaluation.status_code == 201, evaluation.text
+    path = f"/evaluations/{evaluation.json()['id']}"
+    assert settled(client, run_id)["state"] == "COMPLETED"
+    eventually_sync(lambda: client.get(path).json()["state"] == "COMPLETED", within_s=60)
 
 
 def result(client: httpx.Client, run_id: str) -> dict[str, Any]:

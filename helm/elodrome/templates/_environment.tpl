@@ -15,6 +15,7 @@
 {{- $port := include "elodrome.port" (dict "component" $peer "first" 50050) }}
 {{- $_ := set $env (printf "ELODROME_%s_ADDRESS" (upper $peer)) (printf "%s-%s.%s.svc:%s" $host $peer $.root.Release.Namespace $port) }}
 {{- end }}
+{{- if $v.tls.existingSecret }}{{ $_ := set $env "ELODROME_TLS_DIR" "/run/secrets/tls" }}{{ end }}
 {{- with $v.tracing.otlpEndpoint }}{{ $_ := set $env "ELODROME_OTLP_ENDPOINT" . }}{{ end }}
 {{- if eq .component "gateway" }}
 {{- $_ := set $env "ELODROME_HTTP_PORT" "8080" }}
@@ -32,6 +33,7 @@
 {{- with $v.workloads.priorityClass.name }}{{ $_ := set $env "ELODROME_KUBE_PRIORITY_CLASSES" (dict "trainer" . "referee" . | toJson) }}{{ end }}
 {{- with $v.workloads.runtimeClassName }}{{ $_ := set $env "ELODROME_KUBE_RUNTIME_CLASS" . }}{{ end }}
 {{- with $v.workloads.kueue.queue }}{{ $_ := set $env "ELODROME_KUBE_QUEUE" . }}{{ end }}
+{{- with $v.workloads.tlsSecret }}{{ $_ := set $env "ELODROME_KUBE_TLS_SECRET" . }}{{ end }}
 {{- with $v.image.pullSecrets }}{{ $_ := set $env "ELODROME_KUBE_IMAGE_PULL_SECRETS" (toJson .) }}{{ end }}
 {{- end }}
 {{- $env | toJson }}

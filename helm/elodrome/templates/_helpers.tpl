@@ -36,6 +36,11 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- add .first (get $place .component) }}
 {{- end }}
 
+{{/* Where a service answers probes, which speak no TLS. Takes root and component. */}}
+{{- define "elodrome.probePort" -}}
+{{- include "elodrome.port" (dict "component" .component "first" (ternary 50060 50050 (not (empty .root.Values.tls.existingSecret)))) }}
+{{- end }}
+
 {{- define "elodrome.databaseUrl" -}}
 {{- $p := .root.Values.postgresql }}
 {{- $query := printf "sslmode=%s" $p.sslMode }}
@@ -100,6 +105,13 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
     defaultMode: 0440
     items: [{key: {{ .root.Values.postgresql.ca.key | quote }}, path: {{ .root.Values.postgresql.ca.key | quote }}}]
 {{- end }}
+{{- if and (has "tls" .which) .root.Values.tls.existingSecret }}
+- name: tls
+  secret:
+    secretName: {{ .root.Values.tls.existingSecret | quote }}
+    defaultMode: 0440
+    items: [{key: tls.crt, path: tls.crt}, {key: tls.key, path: tls.key}, {key: ca.crt, path: ca.crt}]
+{{- end }}
 - name: tmp
   emptyDir: {sizeLimit: 256Mi}
 {{- end }}
@@ -111,6 +123,9 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- end }}
 {{- if and (has "database" .which) .root.Values.postgresql.ca.existingSecret }}
 - {name: postgresql, mountPath: /run/secrets/postgresql, readOnly: true}
+{{- end }}
+{{- if and (has "tls" .which) .root.Values.tls.existingSecret }}
+- {name: tls, mountPath: /run/secrets/tls, readOnly: true}
 {{- end }}
 - {name: tmp, mountPath: /tmp}
 {{- end }}

@@ -14,6 +14,10 @@
 {{- include "elodrome.refuseWeak" (dict "root" . "path" "nats.existingSecret" "name" $v.nats.existingSecret "keys" (append $services "bus_admin")) }}
 {{- include "elodrome.refuseWeak" (dict "root" . "path" "auth.bootstrapAdmin.existingSecret" "name" $v.auth.bootstrapAdmin.existingSecret "keys" (list "password")) }}
 {{- else if $v.migrations.useHelmHooks }}{{ fail "migrations.useHelmHooks: generated secrets come with the release, after its first hooks; set it to false with dev.generateSecrets" }}{{ end }}
+{{- if and $v.tls.existingSecret (not $v.workloads.tlsSecret) }}{{ fail (printf "workloads.tlsSecret: name a Secret of %s with the certificate of the workers, whom services refuse without one" $v.workloads.namespace) }}{{ end }}
+{{- if and $v.workloads.tlsSecret (not $v.tls.existingSecret) }}{{ fail "tls.existingSecret: name a Secret; services need a certificate where workers have one" }}{{ end }}
+{{- include "elodrome.refuseHalf" (dict "root" . "path" "tls.existingSecret" "name" $v.tls.existingSecret "namespace" .Release.Namespace) }}
+{{- include "elodrome.refuseHalf" (dict "root" . "path" "workloads.tlsSecret" "name" $v.workloads.tlsSecret "namespace" $v.workloads.namespace) }}
 {{- if and (not $v.workloads.match.runtimeClassName) (not $v.workloads.match.allowUnsafeRuntime) }}{{ fail "workloads.match.runtimeClassName: agents of others need a sandboxed RuntimeClass; allowUnsafeRuntime: true lets them run without" }}{{ end }}
 {{- if eq $v.workloads.namespace .Release.Namespace }}{{ fail (printf "workloads.namespace: %s is the namespace of the release; workers need one of their own" .Release.Namespace) }}{{ end }}
 {{- if and $v.ingress.enabled (not $v.ingress.host) }}{{ fail "ingress.host: name the host that the Ingress answers to" }}{{ end }}
@@ -55,6 +59,16 @@
 {{- if lt (len $password) 12 }}{{ fail (printf "%s: key %s of Secret %s is shorter than 12 characters" $.path $key $.name) }}{{ end }}
 {{- if regexMatch "(?i)^(elodrome|postgres|nats|password|secret|admin|changeme)+[0-9]*$" $password }}{{ fail (printf "%s: key %s of Secret %s is a password out of an example" $.path $key $.name) }}{{ end }}
 {{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Where there is a cluster to ask: a certificate that lacks its key or its authority. */}}
+{{- define "elodrome.refuseHalf" -}}
+{{- if .name }}
+{{- $found := lookup "v1" "Secret" .namespace .name }}
+{{- range $key := list "tls.crt" "tls.key" "ca.crt" }}
+{{- if and $found (not (index ($found.data | default dict) $key)) }}{{ fail (printf "%s: Secret %s has no key %s" $.path $.name $key) }}{{ end }}
 {{- end }}
 {{- end }}
 {{- end }}
