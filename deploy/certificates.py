@@ -116,7 +116,9 @@ def write(directory: Path, *, namespace: str = "elodrome") -> None:
     chart. Only the owner can enter the directory; the files in it, but for the authority's key, are
     readable by all, as they are mounted into containers that run as other users.
     """
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # The home of an install may be among those that are yet to be made.
+    for place in (*reversed(directory.parents), directory):
+        place.mkdir(mode=0o700, exist_ok=True)
     directory.chmod(0o700)
     authority = Authority.kept(directory / "authority")
     save(directory / "services", authority.issue("elodrome services", *_hosts(namespace)))

@@ -9,11 +9,15 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from kit.settings import SERVICES, default_grpc_port, default_health_port
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _TIMEOUT_S = 3.0
 
@@ -31,15 +35,17 @@ def is_ready(port: int) -> bool:
     return answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
-def main() -> int:
-    """Ask the service named on the command line on its fixed port; 0 when it is ready.
+def fixed_port(service: str, environment: Mapping[str, str]) -> int:
+    """Return where a service of a container is asked: where it speaks TLS, at its plain port."""
+    speaks_tls = environment.get("ELODROME_TLS_DIR")
+    return default_health_port(service) if speaks_tls else default_grpc_port(service)
 
-    Where services speak TLS to each other, that is the port of health alone, which is plain.
-    """
+
+def main() -> int:
+    """Ask the service named on the command line on its fixed port; 0 when it is ready."""
     parser = argparse.ArgumentParser(prog="python -m deploy.healthy", description=__doc__)
     parser.add_argument("service", choices=SERVICES)
-    fixed = default_health_port if os.environ.get("ELODROME_TLS_DIR") else default_grpc_port
-    return 0 if is_ready(fixed(parser.parse_args().service)) else 1
+    return 0 if is_ready(fixed_port(parser.parse_args().service, os.environ)) else 1
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from deploy.healthy import is_ready
+from deploy.healthy import fixed_port, is_ready
 from tests.gateway import Environment, free_port, running_gateway
 
 
@@ -19,3 +19,9 @@ async def test_a_ready_service_is_healthy_and_a_stopped_one_is_not(
 
 def test_where_nobody_listens_nothing_is_healthy() -> None:
     assert not is_ready(free_port())
+
+
+def test_a_service_that_speaks_tls_is_asked_where_health_is_plain() -> None:
+    assert fixed_port("registry", {"ELODROME_TLS_DIR": "/run/secrets"}) == 50061
+    assert fixed_port("registry", {"ELODROME_TLS_DIR": ""}) == 50051
+    assert fixed_port("registry", {}) == 50051
