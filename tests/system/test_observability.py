@@ -72,7 +72,8 @@ def test_every_panel_has_data_and_its_numbers_are_those_of_the_tables(
                 [row] = stack.rows(service, of)
                 return server.value(expr) == float(row["n"])
 
-            eventually_sync(agrees, within_s=30)
+            # The registry adds up its files once a minute.
+            eventually_sync(agrees, within_s=90)
         assert "error expanding" not in str(server.alerts())
 
 
