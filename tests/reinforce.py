@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from trainer import losses
 from trainer.algorithms import Recipe
@@ -16,7 +15,10 @@ from trainer.ppo import PPOBehaviour
 from trainer.returns import generalized_advantages
 
 if TYPE_CHECKING:
+    import torch
+
     from trainer.config import Config
+    from trainer.cuda_graph import Tensors
     from trainer.peers import Peers
     from trainer.ring import Ring
 
@@ -53,7 +55,7 @@ class Reinforce:
         iteration: int,
         generator: np.random.Generator,  # noqa: ARG002 - it draws nothing
     ) -> dict[str, float]:
-        ring, tensor = self._ring, self._learner.tensor
+        ring = self._ring
         slots = ring.slots(iteration * ring.shape.rollout_steps, ring.shape.rollout_steps)
         rewards, ends = ring["rewards"][slots], ring["ends"][slots]
         zeros = np.zeros_like(rewards)
@@ -62,16 +64,24 @@ class Reinforce:
         )
         steps, games = np.divmod(np.arange(rewards.size), rewards.shape[1])
         frames = ring.observations(iteration * ring.shape.rollout_steps + steps, games)
-        variables = tensor(ring["variables"][slots]).flatten(0, 1)
-        preferences, _, _ = self.network(
-            Seen(tensor(frames), variables), torch.zeros(len(frames), 0)
+        batch = self._learner.upload(
+            {
+                "frames": frames,
+                "variables": ring["variables"][slots].reshape(len(frames), -1),
+                "actions": ring["actions"][slots].astype(np.int64).ravel(),
+                "returns": returns.ravel(),
+                "valid": valid.ravel(),
+                "state": np.zeros((len(frames), 0), dtype=np.float32),
+            }
         )
-        chosen = tensor(ring["actions"][slots].astype(np.int64)).flatten()
-        returns, valid = tensor(returns).flatten(), tensor(valid).flatten()
-        gains = losses.action_log_probs(preferences, chosen) * losses.standardized(returns, valid)
-        loss = -losses.masked_mean(gains, valid)
-        self._learner.step(loss)
-        return {"loss": loss.item()}
+        return {"loss": self._learner.update(self._losses, batch)["loss"].item()}
+
+    def _losses(self, batch: Tensors) -> dict[str, torch.Tensor]:
+        seen, valid = Seen(batch["frames"], batch["variables"]), batch["valid"]
+        preferences, _, _ = self.network(seen, batch["state"])
+        log_probs = losses.action_log_probs(preferences, batch["actions"])
+        gains = log_probs * losses.standardized(batch["returns"], valid)
+        return {"loss": -losses.masked_mean(gains, valid)}
 
 
 RECIPE = Recipe(

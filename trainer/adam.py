@@ -25,17 +25,23 @@ class Adam:
     """Moves parameters by `rate` times the mean of their gradients over its own deviation.
 
     Where there is no gradient, nothing moves. A gradient lies in memory as its parameter does,
-    which autograd sees to. `rate` may change between steps.
+    which autograd sees to. `rate` may change between steps; on a GPU it may be a tensor there.
+    Taking a step does nothing on the host, so it can be captured in a CUDA graph.
     """
 
     def __init__(self, parameters: Sequence[Tensor], rate: float) -> None:
         """Begin with moments of 0; they lie in memory as their parameters do."""
-        self.rate = rate
-        self.steps_taken = 0
+        self.rate: float | Tensor = rate
         self._parameters = parameters
         self._means = [torch.zeros_like(one) for one in parameters]
         self._squares = [torch.zeros_like(one) for one in parameters]
         self._steps = [torch.zeros((), device=one.device) for one in parameters]
+
+    @property
+    def steps_taken(self) -> int:
+        """How many steps were taken; a GPU is waited for."""
+        # A parameter without a gradient sits steps out, so the most of them are all of them.
+        return max(int(steps) for steps in self._steps)
 
     def clear(self) -> None:
         """Forget the gradients."""
@@ -45,7 +51,6 @@ class Adam:
     @torch.no_grad()
     def step(self) -> None:
         """Take a step down the gradients."""
-        self.steps_taken += 1
         entries = zip(self._parameters, self._means, self._squares, self._steps, strict=True)
         moved = [(one.grad, entry) for entry in entries if (one := entry[0]).grad is not None]
         parameters, means, squares, steps = zip(*(entry for _, entry in moved), strict=True)
@@ -79,8 +84,6 @@ class Adam:
         for name, kept in self._kept().items():
             for index, tensor in enumerate(kept):
                 tensor.copy_(state[f"{index}.{name}"])
-        # A parameter without a gradient sits steps out, so the most of them are all of them.
-        self.steps_taken = max(int(steps) for steps in self._steps)
 
     def _kept(self) -> dict[str, list[Tensor]]:
         return {"mean": self._means, "square": self._squares, "step": self._steps}

@@ -9,13 +9,14 @@ value the target network tells (van Hasselt et al., 2016); `dueling` is about th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from trainer import checkpoint, losses
+from trainer.networks import Seen
 from trainer.peers import ALONE
 from trainer.priorities import importance_weights
 from trainer.q_learning import QLearning
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from trainer.config import Config
+    from trainer.cuda_graph import Tensors
     from trainer.networks import Shape
     from trainer.peers import Peers
     from trainer.replay import Transitions
@@ -40,7 +42,7 @@ class Batch:
     """Transitions, and how much each weighs in the loss, float32 [B]; the same if not said."""
 
     transitions: Transitions
-    weights: Tensor | None
+    weights: NDArray[np.float32] | None
 
 
 class DQN(QLearning[Batch]):
@@ -73,38 +75,55 @@ class DQN(QLearning[Batch]):
         )
         for _ in range(count):
             steps, games, probabilities = self._prioritised.draw(size, generator)
-            weights = self._learner.tensor(importance_weights(probabilities, beta))
+            weights = importance_weights(probabilities, beta)
             yield Batch(self._transitions(steps, games), weights)
 
     def _transitions(self, steps: NDArray[np.int64], games: NDArray[np.int64]) -> Transitions:
         config = self._config
         return self.replay.transitions(steps, games, n_step=config.n_step, gamma=config.gamma)
 
-    def _losses(self, batch: Batch) -> dict[str, Tensor]:
-        config, network, tensor = self._config, self.network, self._learner.tensor
+    def _arrays(self, batch: Batch) -> dict[str, NDArray[Any]]:
         drawn = batch.transitions
         after = self._seen(drawn.next_steps, drawn.games)
+        arrays = {
+            **self._seen(drawn.steps, drawn.games),
+            **{f"next_{name}": shown for name, shown in after.items()},
+            "actions": drawn.actions,
+            "returns": drawn.returns * np.float32(self._config.reward_scale),
+            "discounts": drawn.discounts,
+            "features": self._ring["features"][drawn.steps % self._ring.length, drawn.games],
+        }
+        return arrays if batch.weights is None else {**arrays, "weights": batch.weights}
+
+    def _update(self, batch: Batch) -> dict[str, Tensor]:
+        report = super()._update(batch)
+        if self._prioritised:
+            drawn, errors = batch.transitions, report.pop("errors").cpu().numpy()
+            self._prioritised.update(drawn.steps, drawn.games, errors)
+        return report
+
+    def _losses(self, batch: Tensors) -> dict[str, Tensor]:
+        config, network = self._config, self.network
+        after = Seen(batch["next_frames"], batch["next_variables"])
         with torch.no_grad(), self._learner.precision():
             judging, _ = self.target(after, self._stateless)
             choosing = network(after, self._stateless)[0] if config.double else judging
         goals = losses.q_targets(
             choosing.float(),
             judging.float(),
-            tensor(drawn.returns * np.float32(config.reward_scale)),
-            tensor(drawn.discounts),
+            batch["returns"],
+            batch["discounts"],
         )
         with self._learner.precision():
-            hidden, _ = network.torso(self._seen(drawn.steps, drawn.games), self._stateless)
+            hidden, _ = network.torso(Seen(batch["frames"], batch["variables"]), self._stateless)
             values = network.values(hidden)
-        chosen = values.float().gather(1, tensor(drawn.actions)[:, None]).squeeze(1)
-        if self._prioritised:
-            errors = (chosen.detach() - goals).cpu().numpy()
-            self._prioritised.update(drawn.steps, drawn.games, errors)
+        chosen = values.float().gather(1, batch["actions"][:, None]).squeeze(1)
         valid = torch.ones_like(goals)
-        loss = losses.huber_loss(chosen, goals, valid, weights=batch.weights)
+        loss = losses.huber_loss(chosen, goals, valid, weights=batch.get("weights"))
         report = {"loss": loss, "dqn_loss": loss, "q_mean": chosen.mean()}
-        features = self._ring["features"][drawn.steps % self._ring.length, drawn.games]
-        return self._with_features(report, hidden, features, valid)
+        if self._prioritised:
+            report["errors"] = chosen - goals
+        return self._with_features(report, hidden, batch["features"], valid)
 
     def state(self) -> dict[str, checkpoint.Tensors]:
         """Add the priorities, which belong to the replay."""

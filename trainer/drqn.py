@@ -9,13 +9,14 @@ Shapes: S steps with or without loss, B sequences, A actions.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from trainer import losses
+from trainer.networks import Seen
 from trainer.q_learning import QLearning
 from trainer.returns import n_step_returns
 from trainer.sequences import Sequences, draw_sequences
@@ -23,7 +24,10 @@ from trainer.sequences import Sequences, draw_sequences
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from trainer.networks import QNetwork, Seen
+    from numpy.typing import NDArray
+
+    from trainer.cuda_graph import Tensors
+    from trainer.networks import QNetwork
 
 
 class DRQN(QLearning[Sequences]):
@@ -47,8 +51,8 @@ class DRQN(QLearning[Sequences]):
                 generator=generator,
             )
 
-    def _losses(self, batch: Sequences) -> dict[str, Tensor]:
-        config, ring, tensor = self._config, self._ring, self._learner.tensor
+    def _arrays(self, batch: Sequences) -> dict[str, NDArray[Any]]:
+        config, ring = self._config, self._ring
         # Step by step: [S + 1, B], of which the last row is only looked at.
         slots = batch.slots.T
         games = np.broadcast_to(batch.games, slots.shape)
@@ -59,34 +63,39 @@ class DRQN(QLearning[Sequences]):
             gamma=config.gamma,
             n=config.n_step,
         )
-        seen = self._seen(slots.ravel(), games.ravel())
-        hidden, values = self._unroll(self.network, seen, slots.shape)
+        return {
+            **self._seen(slots.ravel(), games.ravel()),
+            "actions": ring["actions"][rows].astype(np.int64),
+            "returns": returns,
+            "discounts": discounts,
+            "later": np.arange(len(ahead))[:, None] + ahead,
+            "features": ring["features"][rows],
+            "valid": np.ascontiguousarray(batch.mask.T),
+        }
+
+    def _losses(self, batch: Tensors) -> dict[str, Tensor]:
+        seen, valid = Seen(batch["frames"], batch["variables"]), batch["valid"]
+        hidden, values = self._unroll(self.network, seen, valid.shape[1])
         with torch.no_grad():
-            _, judging = self._unroll(self.target, seen, slots.shape)
-        later = tensor(np.arange(len(ahead))[:, None] + ahead), torch.arange(slots.shape[1])
+            _, judging = self._unroll(self.target, seen, valid.shape[1])
+        later = batch["later"], torch.arange(valid.shape[1], device=valid.device)
         goals = losses.q_targets(
-            values[later] if config.double else judging[later],
+            values[later] if self._config.double else judging[later],
             judging[later],
-            tensor(returns),
-            tensor(discounts),
+            batch["returns"],
+            batch["discounts"],
         )
-        actions = tensor(ring["actions"][rows].astype(np.int64))
-        chosen = values[:-1].gather(2, actions[:, :, None]).squeeze(2)
-        valid = tensor(np.ascontiguousarray(batch.mask.T))
+        chosen = values[:-1].gather(2, batch["actions"][:, :, None]).squeeze(2)
         loss = losses.huber_loss(chosen, goals, valid)
         q_mean = losses.masked_mean(chosen, valid)
-        report = {"loss": loss, "dqn_loss": loss, "q_mean": q_mean}
-        return self._with_features(report, hidden[:-1], ring["features"][rows], valid)
+        report = {"loss": loss, "dqn_loss": loss, "q_mean": q_mean, "samples": valid.sum()}
+        return self._with_features(report, hidden[:-1], batch["features"], valid)
 
-    def _samples(self, batch: Sequences) -> float:
-        return float(batch.mask.sum())
-
-    def _unroll(
-        self, network: QNetwork, seen: Seen, shape: tuple[int, ...]
-    ) -> tuple[Tensor, Tensor]:
+    def _unroll(self, network: QNetwork, seen: Seen, count: int) -> tuple[Tensor, Tensor]:
         """Answer the hidden layers [S + 1, B, hidden] and the values [S + 1, B, A]."""
-        empty = torch.zeros(shape[1], network.torso.state_size, device=self._learner.device)
+        empty = torch.zeros(count, network.torso.state_size, device=self._learner.device)
         with self._learner.precision():
             hidden = network.torso.unroll(seen, empty, None)
             values = network.values(hidden)
+        shape = -1, count
         return hidden.float().unflatten(0, shape), values.float().unflatten(0, shape)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import itertools
 import os
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from trainer import checkpoint
 from trainer.adam import Adam
+from trainer.cuda_graph import Graphs, Landing
 from trainer.memory import keep_freed_memory
 from trainer.networks import build, describe
 from trainer.peers import ALONE
@@ -22,12 +24,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
+    from trainer import cuda_graph
     from trainer.checkpoint import Tensors
     from trainer.config import Config
+    from trainer.cuda_graph import Arrays
     from trainer.networks import Network, Shape
     from trainer.peers import Peers
+
+    Losses = Callable[[cuda_graph.Tensors], dict[str, Tensor]]
 
 
 Learned = TypeVar("Learned", bound="Network")
@@ -56,10 +60,20 @@ class Learner(Generic[Learned]):
         self.batch_size = config.batch_size // peers.size
         self._config = config
         self.device = _device(config.gpu_id, peers)
+        if self.device.type == "cuda":
+            _settle(self.device)
         self.network = build(network, seed=config.seed).to(self.device)
         self.player = copy.deepcopy(self.network) if config.averaging else self.network
         self._parameters = list(self.network.parameters())
         self._optimizer = Adam(self._parameters, config.learning_rate)
+        self.updates = 0
+        """How often the weights were moved."""
+        self._landings: dict[object, Landing] = {}
+        self._numbers: dict[str, Tensor] = {}
+        self._share: float | Tensor = 1.0
+        self._graphs: dict[Losses, Graphs] = {}
+        # Learners of a group talk to each other in the midst of an update.
+        self._is_recorded = self.device.type == "cuda" and peers.size == 1
         self._is_crowded = (
             self.device.type == "cpu"
             and config.learners == 1
@@ -67,11 +81,6 @@ class Learner(Generic[Learned]):
         )
         # The cores to take updates on, where the scheduler is not left to choose.
         self._turns: Iterator[int] | None = None
-
-    @property
-    def updates(self) -> int:
-        """How often the weights were moved."""
-        return self._optimizer.steps_taken
 
     @contextlib.contextmanager
     def iteration(self, iteration: int) -> Iterator[None]:
@@ -94,20 +103,33 @@ class Learner(Generic[Learned]):
 
     def _set_rate(self, iteration: int) -> None:
         config = self._config
-        self._optimizer.rate = linear(
+        rate = linear(
             iteration,
             start=0,
             stop=config.iterations,
             first=config.learning_rate,
             last=config.learning_rate * config.final_learning_rate,
         )
+        self._optimizer.rate = self._number("rate", rate)
 
-    def tensor(self, array: NDArray[Any]) -> Tensor:
-        """Bring an array to the device; on a CPU the memory is shared."""
-        tensor = torch.from_numpy(array)
+    def _number(self, name: str, value: float) -> float | Tensor:
+        """Say a number to updates; on a GPU it lies where recorded ones look for it."""
         if self.device.type == "cpu":
-            return tensor
-        return tensor.pin_memory().to(self.device, non_blocking=True)
+            return value
+        place = self._numbers.setdefault(name, torch.empty((), device=self.device))
+        return place.fill_(value)
+
+    def upload(self, arrays: Arrays) -> dict[str, Tensor]:
+        """Bring arrays to the device: on a CPU the memory is shared.
+
+        On a GPU they lie there until the next arrays of the same names, types and shapes come.
+        """
+        if self.device.type == "cpu":
+            return {name: torch.from_numpy(array) for name, array in arrays.items()}
+        layout = tuple((name, one.dtype, one.shape) for name, one in arrays.items())
+        if layout not in self._landings:
+            self._landings[layout] = Landing(arrays, self.device)
+        return self._landings[layout].bring(arrays)
 
     def precision(self) -> contextlib.AbstractContextManager[object]:
         """Compute in the precision of the config; parameters and losses stay float32."""
@@ -115,28 +137,42 @@ class Learner(Generic[Learned]):
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
 
-    def step(self, loss: Tensor, *, samples: Tensor | float = 1) -> None:
-        """Move the weights one step down the gradient of `loss`, whose norm is clipped.
+    def update(self, losses: Losses, batch: cuda_graph.Tensors) -> dict[str, Tensor]:
+        """Move the weights one step down the gradient of the loss of a batch, its norm clipped.
 
-        `loss` is a mean over `samples`, by which it counts beside the losses of other learners.
+        `losses`, the same function every time, makes of a batch what is answered: `loss`, and
+        whatever else is to be told. Where its loss is not a mean over as many samples every time,
+        `samples` says over how many, by which it counts beside the losses of other learners. On a
+        GPU the whole update is recorded: `losses` may not wait for the GPU and does nothing else.
         """
+        self.updates += 1
+        # A young average forgets faster, or it would remember how everything began.
+        kept = min(self._config.averaging, self.updates / (self.updates + 9))
+        self._share = self._number("share", 1 - kept)
+        if not self._is_recorded:
+            return self._descend(losses, batch)
+        if losses not in self._graphs:
+            self._graphs[losses] = Graphs(functools.partial(self._descend, losses))
+        return self._graphs[losses](batch)
+
+    def _descend(self, losses: Losses, batch: cuda_graph.Tensors) -> dict[str, Tensor]:
+        report = losses(batch)
         if self._turns:
             os.sched_setaffinity(0, {next(self._turns)})
         self._optimizer.clear()
-        loss.backward()
+        report["loss"].backward()
         gradients = [one.grad for one in self._parameters if one.grad is not None]
-        self.peers.average(gradients, samples)
+        self.peers.average(gradients, report.pop("samples", 1))
         nn.utils.clip_grad_norm_(self._parameters, self._config.max_gradient_norm, foreach=True)
         self._optimizer.step()
         if self.player is not self.network:
             self._average()
+        return {name: value.detach() for name, value in report.items()}
 
     @torch.no_grad()
     def _average(self) -> None:
-        # A young average forgets faster, or it would remember how everything began.
-        share = min(self._config.averaging, self.updates / (self.updates + 9))
         for kept, latest in zip(self.player.parameters(), self._parameters, strict=True):
-            kept.lerp_(latest, 1 - share)
+            kept.lerp_(latest, self._share)
 
     def state(self) -> dict[str, Tensors]:
         """Copy the weights and the optimizer's moments, as groups of named arrays.
@@ -164,6 +200,7 @@ class Learner(Generic[Learned]):
             self._optimizer.load(tensors(checkpoint.read_group(path, "optimizer")))
         except KeyError as error:
             raise checkpoint.CheckpointError(f"{path.name} lacks the moment {error}") from error
+        self.updates = self._optimizer.steps_taken
 
     def description(self, **options: object) -> dict[str, Any]:
         """Describe the network, so that a player can be built from a checkpoint."""
@@ -177,11 +214,23 @@ def _device(gpu_id: int, peers: Peers) -> torch.device:
     return torch.device("cpu")
 
 
+def _settle(gpu: torch.device) -> None:
+    """Have this process use one GPU alone, in a way that repeats itself.
+
+    The fastest convolutions add up in an order that is left to chance.
+    """
+    torch.cuda.set_device(gpu)
+    torch.backends.cudnn.deterministic = True
+
+
 def means(reports: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
     """Average what updates reported by name; nothing where there was no update."""
     if not reports:
         return {}
-    return {name: float(torch.stack([one[name] for one in reports]).mean()) for name in reports[0]}
+    names = list(reports[0])
+    found = [torch.stack([one[name] for one in reports]).mean() for name in names]
+    # All at once, for a GPU is waited for here.
+    return dict(zip(names, torch.stack(found).tolist(), strict=True))
 
 
 def arrays(named: Mapping[str, Tensor]) -> Tensors:

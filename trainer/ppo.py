@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from trainer.config import Config
+    from trainer.cuda_graph import Tensors
     from trainer.networks import Network
     from trainer.peers import Peers
     from trainer.ring import Ring
@@ -130,35 +131,45 @@ class PPO:
         frames = ring.observations(
             np.repeat(np.arange(first, first + steps), games), np.tile(np.arange(games), steps)
         )
-        tensor = self._learner.tensor
-        counts = tensor(valid)
-        shown = tensor(frames).to(memory_format=torch.channels_last).permute(0, 2, 3, 1)
-        return Batch(
+        window = Batch(
+            **self._learner.upload(
+                {
+                    "frames": frames,
+                    "variables": ring["variables"][slots],
+                    "features": ring["features"][slots],
+                    "actions": ring["actions"][slots].astype(np.int64),
+                    "log_probs": ring["log_probs"][slots],
+                    "values": ring["values"][slots],
+                    "advantages": advantages,
+                    "returns": returns,
+                    "valid": valid,
+                    "fresh": ring["ages"][slots] == 0,
+                    "state": ring["states"][iteration % ring.shape.windows],
+                }
+            )
+        )
+        shown = window.frames.to(memory_format=torch.channels_last).permute(0, 2, 3, 1)
+        total = self._learner.peers.sum
+        return replace(
+            window,
             frames=shown.unflatten(0, (steps, games)),
-            variables=tensor(ring["variables"][slots]),
-            features=tensor(ring["features"][slots]),
-            actions=tensor(ring["actions"][slots].astype(np.int64)),
-            log_probs=tensor(ring["log_probs"][slots]),
-            values=tensor(ring["values"][slots]),
-            advantages=losses.standardized(tensor(advantages), counts, self._learner.peers.sum),
-            returns=tensor(returns),
-            valid=counts,
-            fresh=tensor(ring["ages"][slots] == 0),
-            state=tensor(ring["states"][iteration % ring.shape.windows]),
+            advantages=losses.standardized(window.advantages, window.valid, total),
         )
 
     def _bootstrap(self, iteration: int) -> NDArray[np.float32]:
         """Value the states with which the window of `iteration` begins; float32 [N]."""
         ring = self._ring
         step, games = iteration * ring.shape.rollout_steps, ring.shape.games
-        tensor = self._learner.tensor
+        shown = self._learner.upload(
+            {
+                "frames": ring.observations(np.full(games, step), np.arange(games)),
+                "variables": ring["variables"][step % ring.length],
+                "state": ring["states"][iteration % ring.shape.windows],
+            }
+        )
         with torch.no_grad():
-            seen = Seen(
-                tensor(ring.observations(np.full(games, step), np.arange(games))),
-                tensor(ring["variables"][step % ring.length]),
-            )
-            state = tensor(ring["states"][iteration % ring.shape.windows])
-            _, values, _ = self.network(seen, state)
+            seen = Seen(shown["frames"], shown["variables"])
+            _, values, _ = self.network(seen, shown["state"])
         return values.cpu().numpy()
 
     def _minibatches(self, window: Batch, generator: np.random.Generator) -> Iterator[Batch]:
@@ -180,7 +191,10 @@ class PPO:
             yield flat.map(lambda tensor, at=chosen: tensor.index_select(0, at))
 
     def _update(self, batch: Batch) -> dict[str, Tensor]:
-        config, network = self._config, self.network
+        return self._learner.update(self._losses, vars(batch))
+
+    def _losses(self, tensors: Tensors) -> dict[str, Tensor]:
+        config, network, batch = self._config, self.network, Batch(**tensors)
         with self._learner.precision():
             seen = Seen(batch.frames.permute(0, 3, 1, 2), batch.variables)
             hidden = network.torso.unroll(seen, batch.state, batch.fresh)
@@ -203,9 +217,7 @@ class PPO:
                 network.features(hidden.float()), batch.features, valid
             )
             loss = loss + config.feature_weight * report["loss_features"]
-        report["loss"] = loss
-        self._learner.step(loss, samples=valid.sum())
-        return {name: value.detach() for name, value in report.items()}
+        return {**report, "loss": loss, "samples": valid.sum()}
 
     def state(self) -> dict[str, dict[str, NDArray[Any]]]:
         """Copy the weights and the optimizer's moments."""

@@ -16,7 +16,7 @@ import numpy as np
 
 from trainer import checkpoint, losses
 from trainer.learning import Learner, arrays, means, tensors
-from trainer.networks import QNetwork, Seen, Shape
+from trainer.networks import QNetwork, Shape
 from trainer.peers import ALONE
 from trainer.replay import Replay
 from trainer.schedules import linear
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from trainer.config import Config
+    from trainer.cuda_graph import Tensors
     from trainer.peers import Peers
     from trainer.ring import Ring
 
@@ -87,12 +88,12 @@ class QLearning(ABC, Generic[Batch]):
         """Draw `count` batches, one when the last has been learned from."""
 
     @abstractmethod
-    def _losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Answer what to report of a batch, scalars by name; `loss` is the one to minimise."""
+    def _arrays(self, batch: Batch) -> dict[str, NDArray[Any]]:
+        """Gather what there is to know of a batch, by name."""
 
-    def _samples(self, batch: Batch) -> float:  # noqa: ARG002 - all are of one size
-        """Count what the losses of a batch are means over, beside the batches of other learners."""
-        return 1
+    @abstractmethod
+    def _losses(self, batch: Tensors) -> dict[str, Tensor]:
+        """Answer what to report of a batch that was gathered, for `Learner.update`."""
 
     def exploration(self, step: int) -> float:
         """Share of random actions, epsilon, at `step` of all games together."""
@@ -124,23 +125,24 @@ class QLearning(ABC, Generic[Batch]):
         }
 
     def _update(self, batch: Batch) -> dict[str, Tensor]:
-        report = self._losses(batch)
-        self._learner.step(report["loss"], samples=self._samples(batch))
+        gathered = self._learner.upload(self._arrays(batch))
+        report = self._learner.update(self._losses, gathered)
         if self._learner.updates % self._config.target_interval == 0:
             self.target.load_state_dict(self.network.state_dict())
-        return {name: value.detach() for name, value in report.items()}
+        return report
 
-    def _seen(self, steps: NDArray[np.int64], games: NDArray[np.int64]) -> Seen:
-        """Show what game games[b] showed at step steps[b], both [B]."""
-        tensor = self._learner.tensor
-        variables = self._ring["variables"][steps % self._ring.length, games]
-        return Seen(tensor(self._ring.observations(steps, games)), tensor(variables))
+    def _seen(self, steps: NDArray[np.int64], games: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """Gather what game games[b] showed at step steps[b], both [B]: the fields of a `Seen`."""
+        return {
+            "frames": self._ring.observations(steps, games),
+            "variables": self._ring["variables"][steps % self._ring.length, games],
+        }
 
     def _with_features(
         self,
         report: dict[str, Tensor],
         hidden: Tensor,
-        features: NDArray[np.uint8],
+        features: Tensor,
         valid: Tensor,
     ) -> dict[str, Tensor]:
         """Add the loss of game features where the network tells them.
@@ -150,7 +152,7 @@ class QLearning(ABC, Generic[Batch]):
         if self.network.features is None:
             return report
         told = self.network.features(hidden.float())
-        loss = losses.feature_loss(told, self._learner.tensor(features), valid)
+        loss = losses.feature_loss(told, features, valid)
         total = report["loss"] + self._config.feature_weight * loss
         return {**report, "loss": total, "loss_features": loss}
 

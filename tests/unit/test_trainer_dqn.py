@@ -11,6 +11,7 @@ from tests.toy import LampGame, a_config, parts
 from tests.unit.test_trainer_checkpoint import MANIFEST
 from trainer import checkpoint
 from trainer.config import parse
+from trainer.networks import Seen
 from trainer.q_learning import windows
 
 if TYPE_CHECKING:
@@ -37,6 +38,11 @@ def a_dqn(config: Config = CONFIG, *, seed: int = 1) -> DQN:
 
 def learned(dqn: DQN, iterations: range) -> list[dict[str, float]]:
     return [dict(dqn.learn(at, np.random.default_rng(at))) for at in iterations]
+
+
+def shown(dqn: DQN, steps: np.ndarray, games: np.ndarray) -> Seen:
+    frames = torch.from_numpy(dqn._ring.observations(steps, games))
+    return Seen(frames, torch.zeros(len(steps), 0))
 
 
 def weights(network: torch.nn.Module) -> list[torch.Tensor]:
@@ -103,11 +109,11 @@ def test_one_network_chooses_what_the_other_judges() -> None:
         *dqn.replay.draw(16, n_step=2, generator=np.random.default_rng(1)), n_step=2, gamma=0.99
     )
     with torch.no_grad():
-        after = dqn._seen(batch.next_steps, batch.games)
+        after = shown(dqn, batch.next_steps, batch.games)
         stateless = torch.zeros(16, 0)
         best = dqn.network(after, stateless)[0].argmax(dim=1).tolist()
         judged = dqn.target(after, stateless)[0].numpy()[np.arange(16), best]
-        now = dqn.network(dqn._seen(batch.steps, batch.games), stateless)[0].numpy()
+        now = dqn.network(shown(dqn, batch.steps, batch.games), stateless)[0].numpy()
     errors = 0.5 * batch.returns + batch.discounts * judged - now[np.arange(16), batch.actions]
     huber = np.where(abs(errors) < 1, errors**2 / 2, abs(errors) - 0.5)
 

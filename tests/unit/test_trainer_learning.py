@@ -35,9 +35,7 @@ def loss(learner: Learner[ActorCritic], seed: int) -> torch.Tensor:
 
 
 def update(learner: Learner[ActorCritic], seed: int) -> float:
-    found = loss(learner, seed)
-    learner.step(found)
-    return found.item()
+    return learner.update(lambda _: {"loss": loss(learner, seed)}, {})["loss"].item()
 
 
 def saved(learner: Learner[ActorCritic], path: Path) -> Path:
@@ -122,11 +120,11 @@ def test_the_learner_takes_turns_on_all_cores_that_have_an_actor_and_stays_on_no
     used = set()
     with learner.iteration(0):
         for step in range(len(cores)):
-            learner.step(loss(learner, step))
+            update(learner, step)
             used |= os.sched_getaffinity(0)
             assert len(os.sched_getaffinity(0)) == 1
     assert used == cores == os.sched_getaffinity(0)
-    learner.step(loss(learner, 0))
+    update(learner, 0)
     assert os.sched_getaffinity(0) == cores
 
 
@@ -134,13 +132,13 @@ def test_one_of_several_learners_is_left_to_the_scheduler() -> None:
     cores = os.sched_getaffinity(0)
     learner = a_learner(a_config(actors=2, learners=2, games=2))
     with learner.iteration(0):
-        learner.step(loss(learner, 0))
+        update(learner, 0)
         assert os.sched_getaffinity(0) == cores
 
 
 def test_gradients_are_clipped_to_the_longest_allowed() -> None:
     learner = a_learner(a_config(max_gradient_norm=0.25))
-    learner.step(1e4 * loss(learner, 0))
+    learner.update(lambda _: {"loss": 1e4 * loss(learner, 0)}, {})
     gradients = [one.grad for one in learner.network.parameters() if one.grad is not None]
     norm = torch.stack([one.norm() for one in gradients]).norm()
     assert norm.item() == pytest.approx(0.25, rel=1e-3)

@@ -66,6 +66,11 @@ def a_learner(algorithm: str, *, windows: int = 5, **changes: object) -> QLearni
     return learner
 
 
+def told(learner: QLearning[Any], batch: object) -> dict[str, torch.Tensor]:
+    """What there is to report of a batch."""
+    return learner._losses(learner._learner.upload(learner._arrays(batch)))
+
+
 def see(network: QNetwork, frames: np.ndarray) -> torch.Tensor:
     """Compute the hidden layer before the memory, float64 [B, hidden], from pixels."""
     weights = {name: value.double() for name, value in network.state_dict().items()}
@@ -136,7 +141,7 @@ def test_loss_of_dqn(*, double: bool, dueling: bool, prioritised: bool) -> None:
     learner = a_learner("DQN", double=double, dueling=dueling, prioritised=prioritised)
     ring, network, target = learner._ring, learner.network, learner.target
     batches = learner._batches(2, 5, np.random.default_rng(3))
-    learner._losses(next(batches))
+    learner._update(next(batches))
     batch = next(batches)
     drawn = batch.transitions
     expected = []
@@ -146,10 +151,11 @@ def test_loss_of_dqn(*, double: bool, dueling: bool, prioritised: bool) -> None:
         values, judging = (value(one, see(one, frames)) for one in (network, target))
         found = goal(learner, steps, game, values if double else judging, judging)
         expected.append(huber(values[0][ring["actions"][step, game]] - found))
-    weights = np.ones(24) if batch.weights is None else batch.weights.numpy()
+    weights = np.ones(24) if batch.weights is None else batch.weights
     assert (weights.min() < 1) == prioritised
-    report = learner._losses(batch)
-    assert report["dqn_loss"].item() == pytest.approx(np.mean(expected * weights), rel=1e-4)
+    assert told(learner, batch)["dqn_loss"].item() == pytest.approx(
+        np.mean(expected * weights), rel=1e-4
+    )
 
 
 @pytest.mark.parametrize("double", [True, False])
@@ -171,13 +177,13 @@ def test_loss_of_drqn(*, double: bool, windows: int) -> None:
     # Some sequences begin with their episode, so all of their steps carry loss; others do not.
     assert len(batch.games) == 8
     assert 0 < carried < 8
-    assert learner._losses(batch)["dqn_loss"].item() == pytest.approx(np.mean(expected), rel=1e-4)
+    assert told(learner, batch)["dqn_loss"].item() == pytest.approx(np.mean(expected), rel=1e-4)
 
 
 @pytest.mark.parametrize("algorithm", ["DQN", "DRQN"])
 def test_game_features_add_their_loss(algorithm: str) -> None:
     learner = a_learner(algorithm)
-    report = learner._losses(next(learner._batches(1, 0, np.random.default_rng(0))))
+    report = told(learner, next(learner._batches(1, 0, np.random.default_rng(0))))
     assert report["loss_features"].item() > 0
     total = report["dqn_loss"] + 0.5 * report["loss_features"]
     assert report["loss"].item() == pytest.approx(total.item())
