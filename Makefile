@@ -15,7 +15,7 @@ BENCH_ARGS ?=
 SERVICE ?=
 
 .PHONY: help venv demo up down status logs test test-images lint fmt proto chart scan images bundle \
-  compose-secrets bench bench-train bench-k8s clean
+  compose-secrets bench bench-train bench-gpu bench-k8s clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 17
@@ -82,6 +82,9 @@ bench: $(INSTALLED) ## measure speed and memory; prints a table and writes bench
 
 bench-train: $(INSTALLED) ## train beside other trainers in turn (hours; BENCH_ARGS="--only sb3_ppo --cap 60")
 	$(BIN)/python -m bench.train $(BENCH_ARGS)
+
+bench-gpu: $(INSTALLED) ## measure learning on a GPU (BENCH_ARGS="--beside CHECKOUT --only DQN")
+	$(BIN)/python -m bench.gpu $(BENCH_ARGS)
 
 bench-k8s: $(INSTALLED) ## measure on a cluster of processes: Jobs a second, a storm of events, streams
 	$(BIN)/python -m bench k8s k8s_streams $(BENCH_ARGS)
