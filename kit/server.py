@@ -120,6 +120,8 @@ class Parts:
     consumers: list[Consumer] = field(default_factory=list)
     measures: list[gauges.Measure] = field(default_factory=list)
     """Each sets gauges to what stands in the tables."""
+    checks: dict[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
+    """Each raises while something that the service needs does not answer; health tells it."""
     close: Callable[[], Awaitable[None]] | None = None
     drain: Callable[[], Awaitable[None]] | None = None
     """Called first when the service was told to end, while its RPCs still answer."""
@@ -153,7 +155,8 @@ async def running(
             maximum_concurrent_rpcs=_MAX_CONCURRENT_RPCS,
         )
         names = [_register(servicer, server) for servicer in parts.servicers]
-        status = Health(context.engine, context.bus, [name for group in names for name in group])
+        served = [name for group in names for name in group]
+        status = Health(context.engine, context.bus, served, parts.checks)
         status.register(server, reflection=settings.reflection)
         port = _listen(server, context)
         await server.start()

@@ -47,6 +47,7 @@ def build(context: Context) -> Parts:
         ],
         loops={gauges.RECONCILER: reconciler.run, "logs": tails.run, **following},
         measures=[gauges.measure(settings.max_jobs)],
+        checks={"workers": driver.check},
     )
 
 

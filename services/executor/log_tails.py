@@ -7,6 +7,8 @@ neither a crash nor a restart loses or repeats one.
 from __future__ import annotations
 
 import asyncio
+import itertools
+import time
 from typing import TYPE_CHECKING
 
 from sqlalchemy import insert, update
@@ -28,7 +30,9 @@ if TYPE_CHECKING:
     from services.executor.settings import ExecutorSettings
 
 _POLL_S = 0.25
-_READ_BYTES = 1 << 20
+_READ_BYTES = 4 << 20
+_TURNS = 16
+"""Reads of one worker's output before those of others."""
 _BURST_S = 5
 
 
@@ -83,38 +87,48 @@ class _Tail:
         self._seen_bytes = -1
         self._turn = asyncio.Lock()
         self._allowance = float(settings.log_lines_per_s * _BURST_S)
-        self._allowance_time = asyncio.get_running_loop().time()
+        self._allowance_time = time.monotonic()
         self._left_out = 0
 
     async def pump(self, *, is_final: bool = False) -> None:
-        """Store every line that has come; the last, unfinished one too when it is final."""
+        """Store the lines that have come, and the last, unfinished one when it is final.
+
+        Until then it is a few megabytes at a time, so that a worker that never stops printing keeps
+        nobody from others.
+        """
         async with self._turn:
-            while await self._pump_once(is_final=is_final):
-                continue
+            turns = itertools.count() if is_final else range(_TURNS)
+            for _ in turns:
+                if not await self._pump_once(is_final=is_final):
+                    return
 
     async def _pump_once(self, *, is_final: bool) -> bool:
         data = await self._driver.read_log(self._job.name, self._offset_bytes, _READ_BYTES)
         if not data or (len(data) == self._seen_bytes and not is_final):
             return False
         is_last = is_final and len(data) < _READ_BYTES
-        # A worker may print faster than this loop can clean; others must not wait for it.
-        lines = await asyncio.to_thread(log_text.split, data, is_final=is_last)
-        kept = self._admit(lines.texts)
-        if not lines.consumed_bytes:
+        # A worker may print faster than this loop can look at; others must not wait for it.
+        kept, consumed_bytes = await asyncio.to_thread(self._read, data, is_final=is_last)
+        if not consumed_bytes:
             self._seen_bytes = len(data)
             return False
-        is_ours = await self._store(kept, lines.consumed_bytes)
-        self._seen_bytes = len(data) - lines.consumed_bytes if is_ours else -1
+        is_ours = await self._store(kept, consumed_bytes)
+        self._seen_bytes = len(data) - consumed_bytes if is_ours else -1
         return True
 
-    def _admit(self, texts: list[str]) -> list[str]:
+    def _read(self, data: bytes, *, is_final: bool) -> tuple[list[str], int]:
+        lines = log_text.split(data, is_final=is_final)
+        return self._admit(lines.printed), lines.consumed_bytes
+
+    def _admit(self, printed: list[bytes]) -> list[str]:
         """Return the lines that the limits of rate and size let through, with notes on the rest."""
         self._refill()
         kept: list[str] = []
-        for text in texts:
+        for place, line in enumerate(printed):
             if self._allowance < 1 or self._stored_bytes >= self._settings.log_max_bytes:
-                self._left_out += 1
-                continue
+                self._left_out += len(printed) - place
+                break
+            text = log_text.clean(line)
             if self._left_out:
                 kept.append(f"[{self._left_out} lines left out: printed too fast]")
                 self._left_out = 0
@@ -127,7 +141,7 @@ class _Tail:
         return kept
 
     def _refill(self) -> None:
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         rate = self._settings.log_lines_per_s
         earned = (now - self._allowance_time) * rate
         self._allowance = min(rate * _BURST_S, self._allowance + earned)

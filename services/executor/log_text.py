@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,6 +15,10 @@ MAX_LINE_BYTES = 65536
 """A line that has not ended after so many bytes is cut there."""
 
 _LAST_WORDS_BYTES = 4096
+_GIVEN_BACK_BYTES = 1 << 20
+_PUNCH_HOLE = 0x01 | 0x02
+"""FALLOC_FL_KEEP_SIZE and FALLOC_FL_PUNCH_HOLE of <linux/falloc.h>."""
+_libc = ctypes.CDLL(None)
 _EXCEPTION = re.compile(rb"[A-Za-z_][A-Za-z0-9_.]*(Error|Exception)\b")
 _CUT = "… (cut)"
 _SECRET = re.compile(
@@ -27,9 +32,9 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
 @dataclass(frozen=True)
 class Lines:
-    """Complete lines and how many bytes they took."""
+    """Complete lines as they were printed, and how many bytes they took."""
 
-    texts: list[str]
+    printed: list[bytes]
     consumed_bytes: int
 
 
@@ -40,7 +45,7 @@ def split(data: bytes, *, is_final: bool) -> Lines:
     if rest and (is_final or len(rest) > MAX_LINE_BYTES):
         complete.append(rest)
         consumed_bytes = len(data)
-    return Lines([clean(line) for line in complete], consumed_bytes)
+    return Lines(complete, consumed_bytes)
 
 
 def clean(line: bytes) -> str:
@@ -59,12 +64,23 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def read(output: Path, offset_bytes: int, limit_bytes: int) -> bytes:
-    """Return what a worker printed from an offset on; empty where there is no more yet."""
+    """Return what a worker printed from an offset on; empty where there is no more yet.
+
+    Whoever asks has taken over what lies before, so the disk gets that back: a worker that prints
+    without end fills none. The file keeps its length, and its last words.
+    """
     if not output.exists() or output.stat().st_size <= offset_bytes:
         return b""
-    with output.open("rb") as stream:
+    with output.open("r+b") as stream:
+        _give_back(stream.fileno(), offset_bytes - _LAST_WORDS_BYTES)
         stream.seek(offset_bytes)
         return stream.read(limit_bytes)
+
+
+def _give_back(file: int, size_bytes: int) -> None:
+    if size_bytes >= _GIVEN_BACK_BYTES:
+        # A file system that cannot do this keeps the file whole.
+        _libc.fallocate(file, _PUNCH_HOLE, ctypes.c_int64(0), ctypes.c_int64(size_bytes))
 
 
 def last_words(output: Path) -> str:

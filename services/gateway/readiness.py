@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _LIMIT_S = 1.5
 _KEPT_S = 0.5
+_BEHIND_PEERS = {"storage": "registry", "workers": "executor"}
+"""What a peer needs and answers for: where artifacts are kept, and where workers run."""
 _CHECK = "/grpc.health.v1.Health/Check"
 
 
@@ -46,10 +48,14 @@ class Readiness:
 
     async def _ask(self) -> dict[str, Any]:
         peers = [name for name in SERVICES if name != self.context.settings.service]
-        names = ["database", "bus", *peers]
+        names = ["database", "bus", *_BEHIND_PEERS, *peers]
         answers = await asyncio.gather(
             _ask_one(lambda: db.ping(self.context.engine)),
             _ask_one(self._ask_bus),
+            *(
+                _ask_one(lambda name=name, peer=peer: self._ask_peer(peer, name))
+                for name, peer in _BEHIND_PEERS.items()
+            ),
             *(_ask_one(lambda peer=peer: self._ask_peer(peer)) for peer in peers),
         )
         checks = dict(zip(names, answers, strict=True))
@@ -62,15 +68,19 @@ class Readiness:
         if self.context.bus is None or not self.context.bus.connected:
             raise ConnectionError("not connected")
 
-    async def _ask_peer(self, name: str) -> None:
-        check = self.context.channel(name).unary_unary(
+    async def _ask_peer(self, peer: str, name: str = "") -> None:
+        check = self.context.channel(peer).unary_unary(
             _CHECK,
             request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
             response_deserializer=health_pb2.HealthCheckResponse.FromString,
         )
-        answer = await check(health_pb2.HealthCheckRequest(), timeout=_LIMIT_S)
+        answer = await check(health_pb2.HealthCheckRequest(service=name), timeout=_LIMIT_S)
         if answer.status != health_pb2.HealthCheckResponse.SERVING:
-            raise ConnectionError("does not serve: its database is down or it is stopping")
+            raise ConnectionError(
+                f"the {peer} cannot use it: see check_changed in its log"
+                if name
+                else "does not serve: its database is down or it is stopping"
+            )
 
 
 async def _ask_one(ask: Callable[[], Awaitable[None]]) -> dict[str, Any]:

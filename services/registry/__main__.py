@@ -49,6 +49,7 @@ async def build(context: Context) -> Parts:
         loops={gauges.SWEEP: disposal.keep_sweeping, gauges.SCRUB: disposal.keep_scrubbing},
         measures=[gauges.measure(settings)],
         consumers=consumers(),
+        checks={"storage": store.check},
         close=store.close,
     )
 

@@ -164,6 +164,15 @@ def greedy(worker: Worker) -> None:
         hoard.extend(os.urandom(16 << 20))
 
 
+def flood(worker: Worker) -> None:
+    line = b"x" * 1023 + b"\n"
+    for _ in range(64):
+        sys.stdout.buffer.write(line * 1024)
+    sys.stdout.flush()
+    say("the end")
+    work_on(worker)
+
+
 def memory_error(worker: Worker) -> None:
     worker.work()
     raise MemoryError

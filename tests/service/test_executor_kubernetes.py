@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from services.executor.drivers.driver import Fault, Launch, Observation, Phase
-from services.executor.drivers.kube_api import KubeApi
+from services.executor.drivers.kube_api import AwayError, KubeApi
 from services.executor.drivers.kube_job import Placement
 from services.executor.drivers.kubernetes import KubernetesDriver
 from tests.cluster.store import StatusError
@@ -265,6 +265,15 @@ async def test_changes_that_were_missed_are_found_by_listing_again(
         cluster.store.forget_changes()
     await driver.terminate(NAME)
     assert (await exits(driver)).exit_code == 0
+
+
+async def test_a_cluster_that_is_away_is_told(cluster: Cluster, driver: KubernetesDriver) -> None:
+    await driver.check()
+    cluster.api.go_down()
+    with pytest.raises(AwayError):
+        await driver.check()
+    cluster.api.come_back()
+    await driver.check()
 
 
 async def test_a_connection_that_was_closed_meanwhile_costs_nothing(

@@ -298,6 +298,9 @@ async def test_readiness_names_what_is_down_and_liveness_does_not_care(gateway: 
     assert ready.json()["status"] == "degraded"
     assert ready.json()["checks"]["database"]["ok"] is True
     assert ready.json()["checks"]["executor"]["ok"] is False
+    # What a peer answers for is not known without it.
+    assert ready.json()["checks"]["storage"]["ok"] is False
+    assert ready.json()["checks"]["workers"]["ok"] is False
     assert (await gateway.http.get("/healthz")).json() == {"status": "alive"}
     metrics = await gateway.http.get("/metrics")
     assert 'elodrome_http_requests_total{method="GET"' in metrics.text

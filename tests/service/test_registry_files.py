@@ -10,9 +10,11 @@ import grpc
 import pytest
 from elodrome.registry.v1 import checkpoint_pb2, version_service_pb2
 from elodrome.registry.v1 import checkpoint_service_pb2 as pb
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.service.registry_files import files_of, flip_a_byte, impatient, path_of, root_of
 from tests.service.registry_service import Registry, a_file, digest_of, refused
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from tests.tokens import Metadata
@@ -175,3 +177,26 @@ async def test_a_sweep_removes_what_nobody_needs(registry: Registry) -> None:
     assert files_of(registry) == {path_of(registry, kept.artifact.sha256)}
     assert [item.id for item in await registry.listed()] == [kept.id]
     assert await registry.count("checkpoints") == 1
+
+
+async def test_health_tells_of_a_store_that_is_gone_and_the_tables_go_on(
+    registry: Registry,
+) -> None:
+    health = health_pb2_grpc.HealthStub(registry.running.channel)
+
+    async def serves(name: str) -> bool:
+        answer = await health.Check(health_pb2.HealthCheckRequest(service=name))
+        return answer.status == health_pb2.HealthCheckResponse.SERVING
+
+    assert await serves("storage")
+    root = root_of(registry)
+    aside = root.rename(root.with_name("unmounted"))
+
+    async def is_told() -> bool:
+        return not await serves("storage")
+
+    await eventually(is_told)
+    assert await serves("")
+    assert (await registry.a_model()).id
+    aside.rename(root)
+    await eventually(lambda: serves("storage"))

@@ -356,8 +356,8 @@ def test_printed_bytes_become_safe_text(printed: bytes, stored: str) -> None:
 
 def test_lines_are_taken_when_they_are_complete_or_will_never_be() -> None:
     data = b"one\ntwo\nthr"
-    assert log_text.split(data, is_final=False) == log_text.Lines(["one", "two"], 8)
-    assert log_text.split(data, is_final=True) == log_text.Lines(["one", "two", "thr"], 11)
+    assert log_text.split(data, is_final=False) == log_text.Lines([b"one", b"two"], 8)
+    assert log_text.split(data, is_final=True) == log_text.Lines([b"one", b"two", b"thr"], 11)
     endless = b"x" * (log_text.MAX_LINE_BYTES + 1)
     assert log_text.split(endless, is_final=False).consumed_bytes == len(endless)
 

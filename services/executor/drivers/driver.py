@@ -78,6 +78,10 @@ class Observation:
 class Driver(Protocol):
     """A place where workers run."""
 
+    async def check(self) -> None:
+        """Raise what says why no worker could be started now."""
+        ...
+
     async def launch(self, launch: Launch) -> None:
         """Start a worker unless one of this name was ever started.
 

@@ -76,6 +76,10 @@ class KubernetesDriver:
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(wakeups.wake, wakeups.RECONCILER)
 
+    async def check(self) -> None:
+        """Raise AwayError or RefusedError where the API server does not answer."""
+        await asyncio.to_thread(self._api.get, "/version")
+
     async def launch(self, launch: Launch) -> None:
         """Create the Job of the attempt and its Secret, unless they are there."""
         try:

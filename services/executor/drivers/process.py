@@ -8,6 +8,7 @@ the same files and adopts the worker.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 import signal
@@ -47,6 +48,7 @@ _MEMORY_EVENTS = Path("/sys/fs/cgroup/memory.events")
 _JOB_VARIABLE = "ELODROME_JOB"
 _INHERITED = ("PATH", "PYTHONPATH", "TZ", "ELODROME_IMAGE_DIGEST", "ELODROME_COMMIT")
 _SIGKILLED = 128 + signal.SIGKILL
+_LEAST_ROOM_BYTES = 64 << 20
 
 
 class ProcessDriver:
@@ -60,6 +62,10 @@ class ProcessDriver:
         self._tls = {"ELODROME_TLS_DIR": str(tls_dir.resolve())} if tls_dir else {}
         self._children: dict[int, subprocess.Popen[bytes]] = {}
         self._watched: dict[str, int] = {}
+
+    async def check(self) -> None:
+        """Raise OSError where workers have no room on the disk."""
+        await asyncio.to_thread(_check_room, self._directory)
 
     async def launch(self, launch: Launch) -> None:
         """Start a worker unless its directory is claimed."""
@@ -213,6 +219,14 @@ class ProcessDriver:
         for pid, child in list(self._children.items()):
             if child.poll() is not None:
                 del self._children[pid]
+
+
+def _check_room(directory: Path) -> None:
+    """Raise OSError where the disk below a directory, which may be yet to be made, is full."""
+    place = next(each for each in (directory, *directory.parents) if each.exists())
+    found = os.statvfs(place)
+    if found.f_bavail * found.f_frsize < _LEAST_ROOM_BYTES:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(place))
 
 
 def _environment(place: Path) -> dict[str, str]:
