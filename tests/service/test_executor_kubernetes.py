@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from services.executor.drivers.driver import Fault, Launch, Observation, Phase
 from services.executor.drivers.kube_api import AwayError, KubeApi
@@ -268,12 +269,20 @@ async def test_changes_that_were_missed_are_found_by_listing_again(
 
 
 async def test_a_cluster_that_is_away_is_told(cluster: Cluster, driver: KubernetesDriver) -> None:
+    def away_s() -> float | None:
+        return REGISTRY.get_sample_value(
+            "elodrome_divergence_oldest_seconds", {"loop": "cluster pods"}
+        )
+
     await driver.check()
+    await eventually(lambda: away_s() == 0)
     cluster.api.go_down()
     with pytest.raises(AwayError):
         await driver.check()
+    await eventually(lambda: away_s() != 0)
     cluster.api.come_back()
     await driver.check()
+    await eventually(lambda: away_s() == 0)
 
 
 async def test_a_connection_that_was_closed_meanwhile_costs_nothing(

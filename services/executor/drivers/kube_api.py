@@ -82,9 +82,13 @@ class KubeApi:
                 raise
 
     def stream(self, path: str, read_s: float, **query: str) -> Iterator[bytes]:
-        """Yield what comes, as it comes, until the server ends it or is silent for `read_s`."""
+        """Yield what comes, as it comes, until the server ends it or is silent for `read_s`.
+
+        First comes an empty piece, once the server has agreed to answer.
+        """
         response = self._open("GET", path, query, read_s=read_s)
         try:
+            yield b""
             yield from response.stream()
         except urllib3.exceptions.HTTPError as error:
             raise AwayError(str(error)) from error

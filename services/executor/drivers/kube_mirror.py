@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from kit.gauges import Pace, divergence
 from services.executor.drivers.kube_api import AwayError, RefusedError
 from services.executor.drivers.kube_job import INDEX_LABEL, NAME_LABEL, SELECTOR
 
@@ -25,6 +26,8 @@ _WATCH_S = 240
 _SILENCE_S = 300.0
 _RESYNC_S = 600.0
 _BACKOFF_S, _MAX_BACKOFF_S = 0.5, 10.0
+_BOOKMARK_S = 60.0
+"""How often the server says at least that nothing has changed."""
 
 logger = structlog.get_logger("executor.kubernetes")
 
@@ -58,6 +61,10 @@ class Mirror:
         self._listed_version = 0
         self._lock = threading.Lock()
         self._ended = threading.Event()
+        loop = f"cluster {path.rpartition('/')[2]}"
+        self._pace = Pace(loop, _BOOKMARK_S)
+        self._away_since: float | None = None
+        divergence.labels(loop).set_function(self._away_s)
         self.is_synced = False
 
     def start(self) -> None:
@@ -67,6 +74,19 @@ class Mirror:
     def end(self) -> None:
         """Stop following; the thread ends with its connection at the latest."""
         self._ended.set()
+
+    def _away_s(self) -> float:
+        """Return for how long nothing has been heard of what may have changed."""
+        since = self._away_since
+        return 0.0 if since is None else time.monotonic() - since
+
+    def _reached(self) -> None:
+        self._away_since = None
+        self._pace.passed()
+
+    def _lost(self) -> None:
+        if self._away_since is None:
+            self._away_since = time.monotonic()
 
     def get(self, name: str) -> Entry | None:
         """Return what is known of an attempt's object."""
@@ -103,6 +123,7 @@ class Mirror:
             except _ExpiredError:
                 logger.info("watch_expired", path=self._path)
             except (AwayError, RefusedError) as error:
+                self._lost()
                 logger.warning("list_failed", path=self._path, error=str(error))
                 self._ended.wait(backoff_s)
                 backoff_s = min(2 * backoff_s, _MAX_BACKOFF_S)
@@ -115,6 +136,7 @@ class Mirror:
             answer = self._api.get(self._path, labelSelector=SELECTOR, **page)
             items += answer.get("items") or []
             following = answer["metadata"].get("continue", "")
+            self._reached()
             if not following:
                 self._replace(items, int(answer["metadata"]["resourceVersion"]))
                 return answer["metadata"]["resourceVersion"]
@@ -143,6 +165,7 @@ class Mirror:
                 for event in self._events(version):
                     version = self._take(event) or version
             except AwayError as error:
+                self._lost()
                 logger.info("watch_interrupted", path=self._path, error=str(error))
                 self._ended.wait(_BACKOFF_S)
             except RefusedError as refusal:
@@ -162,6 +185,7 @@ class Mirror:
         )
         rest = b""
         for chunk in chunks:
+            self._reached()
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:
                 try:
