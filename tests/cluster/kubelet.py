@@ -113,7 +113,7 @@ class Pod:
         position = 0
         while True:
             is_last = self.has_ended.is_set() or not follow
-            data = path.read_bytes()[position:] if path.exists() else b""
+            data = _read_from(path, position)
             position += len(data)
             if data:
                 yield data
@@ -266,6 +266,14 @@ class Pod:
         status |= {"imageID": "", "ready": self.is_ready, "restartCount": self._restarts}
         status["state"] = state
         self.change(lambda item: item["status"].update(phase=phase, containerStatuses=[status]))
+
+
+def _read_from(path: Path, position: int) -> bytes:
+    if not path.exists():
+        return b""
+    with path.open("rb") as stream:
+        stream.seek(position)
+        return stream.read()
 
 
 COMPLETION_INDEX = "batch.kubernetes.io/job-completion-index"

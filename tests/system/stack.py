@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -204,5 +205,8 @@ class ClusterStack(Stack):
 
     def workers(self) -> list[psutil.Process]:
         """Return the processes of running trainers and referees."""
-        pods = self.cluster.running()
-        return [psutil.Process(pod.process.pid) for pod in pods if pod.process is not None]
+        found = []
+        for pod in self.cluster.running():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found += [psutil.Process(pod.process.pid)] if pod.process is not None else []
+        return found

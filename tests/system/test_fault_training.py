@@ -171,12 +171,20 @@ def test_worker_killed_by_hand_is_replaced_and_the_reason_told(
     assert training.result(client, run_id) == undisturbed
 
 
+def _job_of(worker: psutil.Process) -> str:
+    """Return the attempt that a process works on; nothing once it has ended."""
+    try:
+        return worker.environ().get("ELODROME_JOB", "")
+    except psutil.NoSuchProcess:
+        return ""
+
+
 def _worker(stack: Stack, run_id: str, client: httpx.Client) -> psutil.Process:
     """Return the trainer of a run, as soon as there is one."""
 
     def found() -> psutil.Process | None:
         names = [job["driver_ref"] for job in training.jobs(client, run_id)][-1:]
-        workers = (one for one in stack.workers() if one.environ().get("ELODROME_JOB") in names)
+        workers = (one for one in stack.workers() if _job_of(one) in names)
         return next(workers, None)
 
     worker = eventually_sync(found)
