@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+_STOP_S = 30
 _PERIOD_S = 0.03
 _RESYNC_S = 0.3
 
@@ -59,10 +60,15 @@ class Cluster:
         return path
 
     def stop(self) -> None:
+        """End every pod for good, and return once nothing writes to their directories."""
         self._stopped.set()
         self.api.stop()
-        for pod in list(self._pods.values()):
-            pod.kill()
+        pods = list(self._pods.values())
+        for pod in pods:
+            pod.delete(0)
+        for pod in pods:
+            # A node that is lost does not tell; its process was killed when it was.
+            assert pod.has_ended.wait(_STOP_S), f"{pod.name} does not end"
 
     def new_address(self) -> str:
         """Return an address of this machine that nothing else listens on."""
