@@ -13,7 +13,7 @@ import httpx
 import psutil
 import pytest
 
-from deploy import bus
+from deploy import bus, certificates
 from deploy.healthy import is_ready
 from deploy.laptop.postgres import RunningPostgres, start_postgres
 from services.executor.drivers import kube_job
@@ -85,8 +85,14 @@ def secrets(
     for name in ("jwks.json", "gateway.pem"):
         shutil.copy(keys_dir / name, keys)
         (keys / name).chmod(0o444)
-    socket = database.postgres.socket_dir
-    return {"/run/secrets/elodrome": directory, "/run/secrets/keys": keys, "/run/postgres": socket}
+    certificates.write(tmp_path / "tls")
+    (tmp_path / "tls").chmod(0o711)
+    return {
+        "/run/secrets/elodrome": directory,
+        "/run/secrets/keys": keys,
+        "/run/secrets/tls": tmp_path / "tls" / "services",
+        "/run/postgres": database.postgres.socket_dir,
+    }
 
 
 def as_charted(owner: str, secrets: dict[str, Path], **changed: str) -> Pod:
@@ -108,7 +114,7 @@ def test_the_gateway_does_what_the_chart_asks_of_it(
     secrets: dict[str, Path],
     nats_server: RunningBroker,
 ) -> None:
-    http, grpc = free_port(), free_port()
+    http, grpc, health = free_port(), free_port(), free_port()
     stores = {
         "ELODROME_DATABASE_URL": "postgresql+psycopg://gateway@/elodrome?host=/run/postgres",
         "ELODROME_NATS_URL": nats_server.url,
@@ -116,6 +122,7 @@ def test_the_gateway_does_what_the_chart_asks_of_it(
     ports = {
         "ELODROME_HTTP_PORT": str(http),
         "ELODROME_GATEWAY_GRPC_PORT": str(grpc),
+        "ELODROME_GATEWAY_HEALTH_PORT": str(health),
         "ELODROME_GATEWAY_METRICS_PORT": "0",
         "ELODROME_GATEWAY_ADDRESS": f"127.0.0.1:{grpc}",
     }
@@ -127,7 +134,9 @@ def test_the_gateway_does_what_the_chart_asks_of_it(
         try:
             client.base_url = f"http://127.0.0.1:{http}"
             eventually_sync(lambda: gateway.poll() is None and answers(client))
-            assert is_ready(grpc)
+            assert is_ready(health)
+            # The example install speaks TLS, and nothing else where services call each other.
+            assert not is_ready(grpc)
             body = {"email": "admin@example.com", "password": PASSWORD}
             signed_in = client.post("/api/v1/auth/login", json=body)
             assert signed_in.status_code == 200, signed_in.text
