@@ -11,6 +11,7 @@ import torch
 from elodrome_sdk.cli.app import app
 from typer.testing import CliRunner
 
+from tests.waiting import eventually_sync
 from trainer import arnold, arnold_parameters
 
 if TYPE_CHECKING:
@@ -84,7 +85,8 @@ def train(person: Person, name: str) -> str:
     runs = person.reads("runs", "list", "--limit", "200")["items"]
     run_id = next(run["id"] for run in runs if run["name"] == name)
     assert person.follows("watch", run_id, "--cursor", events[-2]["id"]) == events[-1:]
-    assert "done" in person.types("logs", run_id).stdout
+    # What it printed last may come a moment after it has reported.
+    eventually_sync(lambda: "done" in person.types("logs", run_id).stdout)
     assert "COMPLETED" in person.types("runs", "stop", run_id, code=5).stderr
     return run_id
 

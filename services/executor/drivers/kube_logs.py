@@ -75,6 +75,9 @@ class PodLog:
         position = 0
         for chunk in self._api.stream(self._path, read_s, container=CONTAINER, follow=follow):
             with self._turn:
+                if follow == "true" and self._ended.is_set():
+                    # Somebody else carries the rest: `finish`, or the executor that came after.
+                    return
                 held = self._file.stat().st_size if self._file.exists() else 0
                 fresh = chunk[max(0, held - position) :]
                 position += len(chunk)
