@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
-import os
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,6 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from kit import files
 from kit.settings import SERVICES
 from kit.tls import AUTHORITY, CERTIFICATE, KEY
 
@@ -31,6 +31,7 @@ VALID_DAYS = 90
 """Days for which services and workers get a certificate."""
 
 _AUTHORITY_DAYS = 3650
+_READABLE = 0o644
 _CLOCK_SKEW = timedelta(hours=1)
 _HERE = ("localhost", "127.0.0.1", "::1")
 
@@ -72,8 +73,8 @@ class Authority:
         if not key.exists():
             made = cls.new()
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _replace(key, _pem(made.key), mode=0o600)
-            _replace(certificate, made.pem)
+            files.replace(key, _pem(made.key))
+            files.replace(certificate, made.pem, mode=_READABLE)
         found = serialization.load_pem_private_key(key.read_bytes(), password=None)
         if not isinstance(found, ec.EllipticCurvePrivateKey):
             raise ValueError(f"{key}: is of another kind than are made here")  # noqa: TRY004
@@ -125,11 +126,11 @@ def write(directory: Path, *, namespace: str = "elodrome") -> None:
     save(directory / "workers", authority.issue("elodrome workers"))
 
 
-def save(directory: Path, files: dict[str, bytes]) -> None:
+def save(directory: Path, contents: dict[str, bytes]) -> None:
     """Write the files of a certificate; whoever reads them meanwhile sees some that fit no more."""
     directory.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        _replace(directory / name, content)
+    for name, content in contents.items():
+        files.replace(directory / name, content, mode=_READABLE)
 
 
 def _hosts(namespace: str) -> Iterator[str]:
@@ -171,15 +172,6 @@ def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-
-
-def _replace(path: Path, content: bytes, *, mode: int = 0o644) -> None:
-    draft = path.with_suffix(".new")
-    draft.unlink(missing_ok=True)
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "wb") as output:
-        output.write(content)
-    draft.replace(path)
 
 
 def main() -> None:

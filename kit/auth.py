@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import sys
 import time
 import uuid
@@ -23,7 +22,7 @@ import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from kit import errors
+from kit import errors, files
 
 AUDIENCE = "elodrome"
 LEEWAY_S = 30
@@ -124,7 +123,7 @@ def generate_keys(directory: Path) -> None:
     for service, types in TOKEN_TYPES.items():
         path = _private_key_path(directory, service)
         if not path.exists():
-            _write_private(path, _pem(Ed25519PrivateKey.generate()))
+            files.replace(path, _pem(Ed25519PrivateKey.generate()))
         x = _public_bytes(_load_private_key(path).public_key())
         entries.append(
             {
@@ -140,19 +139,11 @@ def generate_keys(directory: Path) -> None:
         )
     key_set = json.dumps({"keys": entries}, indent=2).encode()
     if not (path := directory / _KEY_SET).exists() or path.read_bytes() != key_set:
-        _write_private(path, key_set)
+        files.replace(path, key_set)
 
 
 def _private_key_path(directory: Path, service: str) -> Path:
     return directory / f"{service}.pem"
-
-
-def _write_private(path: Path, content: bytes) -> None:
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-    partial.rename(path)
 
 
 def _pem(key: Ed25519PrivateKey) -> bytes:

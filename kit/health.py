@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from typing import TYPE_CHECKING
 
 import grpc
@@ -13,7 +12,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from kit import db, gauges
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable
 
     from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -25,7 +24,7 @@ LIVENESS = "liveness"
 """The health service name that says whether the process works at all, dependencies aside."""
 
 _POLL_S = 2
-_CHECK_EVERY = 3
+_CHECK_S = 5
 _CHECK_LIMIT_S = 5.0
 _MAX_PROBES = 16
 _PROBE_OPTIONS = [("grpc.max_receive_message_length", 1024), ("grpc.so_reuseport", 0)]
@@ -36,23 +35,15 @@ log = structlog.get_logger("kit.health")
 class Health:
     """Every service and "" follow the database, "bus" the bus, "liveness" nothing.
 
-    Beside them each of `checks` has its own name, which follows it alone: a service whose store
-    does not answer goes on with what needs none.
+    A check has a name of its own, which follows it alone: a service whose store does not answer
+    goes on with what needs none.
 
     All are answered on the event loop, so that one which is stuck answers nobody: the probes of
     the chart end its process after three silences of ten seconds.
     """
 
-    def __init__(
-        self,
-        engine: AsyncEngine,
-        bus: Bus | None,
-        names: list[str],
-        checks: Mapping[str, Check] | None = None,
-    ) -> None:
+    def __init__(self, engine: AsyncEngine, bus: Bus | None, names: list[str]) -> None:
         self.names = names
-        self._checks = checks or {}
-        self._failing: dict[str, bool] = {}
         self._engine = engine
         self._bus = bus
         # The module sets this name when it finds grpc.aio, which its stubs do not know.
@@ -89,7 +80,6 @@ class Health:
     async def up(self) -> None:
         """Say that the service is there."""
         await self._set([LIVENESS], serving=True)
-        await self._check()
         await self._follow(ready=True)
 
     async def down(self) -> None:
@@ -98,11 +88,9 @@ class Health:
         await self._servicer.enter_graceful_shutdown()
 
     async def watch(self) -> None:
-        """Follow the database, the bus and the checks until cancelled."""
-        for turn in itertools.count(1):
+        """Follow the database and the bus until cancelled."""
+        while True:
             await asyncio.sleep(_POLL_S)
-            if turn % _CHECK_EVERY == 0:
-                await self._check()
             try:
                 await db.ping(self._engine)
             except Exception as error:  # noqa: BLE001 - whatever it is, the database is not usable
@@ -110,19 +98,21 @@ class Health:
             else:
                 await self._follow(ready=True)
 
-    async def _check(self) -> None:
-        for name, check in self._checks.items():
+    async def watch_check(self, name: str, check: Check) -> None:
+        """Follow something that the service needs until cancelled; it may be slow to answer."""
+        was_failing = False
+        while True:
             error = ""
             try:
                 async with asyncio.timeout(_CHECK_LIMIT_S):
                     await check()
             except Exception as raised:  # noqa: BLE001 - whatever it is, it cannot be used
                 error = repr(raised)
-            is_failing = bool(error)
-            if self._failing.get(name, False) != is_failing:
+            if bool(error) != was_failing:
                 log.warning("check_changed", check=name, error=error)
-            self._failing[name] = is_failing
-            await self._set([name], serving=not is_failing)
+            was_failing = bool(error)
+            await self._set([name], serving=not error)
+            await asyncio.sleep(_CHECK_S)
 
     async def _follow(self, *, ready: bool, error: str = "") -> None:
         await self._set(["bus"], serving=self._bus is not None and self._bus.connected)

@@ -9,6 +9,7 @@ import signal
 import sys
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -43,7 +44,6 @@ _STOP_LIMIT_S = 5
 _OPTIONS = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.so_reuseport", 0),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
     ("grpc.http2.max_pings_without_data", 0),
@@ -151,12 +151,12 @@ async def running(
         gate = rpc.Gate(context.verifier)
         server = grpc.aio.server(
             interceptors=[gate],
-            options=_OPTIONS,
+            # Whoever starts the services of a laptop holds their ports for them.
+            options=[*_OPTIONS, ("grpc.so_reuseport", int(settings.profile == "laptop"))],
             maximum_concurrent_rpcs=_MAX_CONCURRENT_RPCS,
         )
         names = [_register(servicer, server) for servicer in parts.servicers]
-        served = [name for group in names for name in group]
-        status = Health(context.engine, context.bus, served, parts.checks)
+        status = Health(context.engine, context.bus, [name for group in names for name in group])
         status.register(server, reflection=settings.reflection)
         port = _listen(server, context)
         await server.start()
@@ -283,6 +283,10 @@ def _background(context: Context, parts: Parts, status: Health) -> dict[str, Loo
         "health": status.watch,
         "lag": gauges.Lag().run,
         "measure": measuring.run,
+        **{
+            f"check.{name}": partial(status.watch_check, name, check)
+            for name, check in parts.checks.items()
+        },
         **parts.loops,
     }
     if bus is None:

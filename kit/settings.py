@@ -40,6 +40,10 @@ def default_health_port(service: str) -> int:
     return _FIRST_HEALTH_PORT + SERVICES.index(service)
 
 
+TLS_FILES = ("tls.crt", "tls.key", "ca.crt")
+"""What the files of `tls_dir` are called, as in the Secrets that cert-manager writes."""
+
+
 def _with_certificates(directory: Path) -> Path:
     """Let a directory pass whose certificate, key and authority fit; raise ValueError."""
     # Imported here: most installs do without.

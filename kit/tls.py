@@ -18,6 +18,8 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from prometheus_client import Gauge
 
+from kit.settings import TLS_FILES
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -25,8 +27,7 @@ if TYPE_CHECKING:
     Rpc = Callable[..., Any]
     OpenChannel = Callable[[grpc.ChannelCredentials], grpc.aio.Channel]
 
-CERTIFICATE, KEY, AUTHORITY = FILES = ("tls.crt", "tls.key", "ca.crt")
-"""What the files are called, as in a Secret of type kubernetes.io/tls that cert-manager writes."""
+CERTIFICATE, KEY, AUTHORITY = TLS_FILES
 
 logger = structlog.get_logger("kit.tls")
 expires = Gauge(
@@ -50,7 +51,7 @@ class Identity(NamedTuple):
 
 def read(directory: Path) -> Identity:
     """Return what lies in a directory; raise ValueError naming the file that is of no use."""
-    certificate, key, authority = (_content(directory / name) for name in FILES)
+    certificate, key, authority = (_content(directory / name) for name in TLS_FILES)
     chain = _certificates(directory / CERTIFICATE, certificate)
     authorities = _certificates(directory / AUTHORITY, authority)
     try:
@@ -99,7 +100,7 @@ class Certificates:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._paths = [str(directory / name) for name in FILES]
+        self._paths = [str(directory / name) for name in TLS_FILES]
         self._seen = self._state()
         self._current = read(directory)
         # Read whenever somebody looks, as a service that nobody calls has no other reason to.

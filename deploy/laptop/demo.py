@@ -13,7 +13,8 @@ from deploy.laptop.control import ADMINISTRATOR, StartError, bring_down, bring_u
 from deploy.laptop.demo_client import Client, RefusedError, StoryError
 from deploy.laptop.demo_display import Display
 from deploy.laptop.demo_story import Story
-from deploy.laptop.install import Install, InstallError, home_directory, write_private
+from deploy.laptop.install import Install, InstallError, home_directory
+from kit import files
 
 INTERRUPTED = 130
 
@@ -54,4 +55,4 @@ def _tell(install: Install, display: Display) -> None:
     memory_bytes = view.install_bytes(install.home)
     display.line(f"the whole platform holds {memory_bytes / 1e6:.0f} MB now")
     numbers = story.measurements() | {"memory_bytes": memory_bytes}
-    write_private(install.home / "demo.json", json.dumps(numbers, indent=2))
+    files.replace(install.home / "demo.json", json.dumps(numbers, indent=2).encode())

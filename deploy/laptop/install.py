@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import socket
 from dataclasses import asdict, dataclass, field
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 from deploy import bus
 from deploy.bus import SERVICES
 from deploy.laptop import postgres
+from kit import files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,7 +72,22 @@ class Install:
         """Write install.json anew, so that a crash leaves either the old or the new one."""
         path = self.home / "install.json"
         text = json.dumps(asdict(self) | {"home": str(self.home)}, indent=2)
-        write_private(path, text)
+        files.replace(path, text.encode())
+
+    def hold_ports(self) -> list[socket.socket]:
+        """Keep connections that go out from this machine off the ports of the services.
+
+        Those lie where the kernel takes ports for such connections from, and one that lasts would
+        keep a service from starting. A service of the same user listens there all the same
+        (SO_REUSEPORT), and what only holds a port is connected to by nobody.
+        """
+        held = []
+        for name in SERVICES:
+            holder = socket.socket()
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            holder.bind(("127.0.0.1", self.ports[name]))
+            held.append(holder)
+        return held
 
     def taken_port(self) -> str | None:
         """Return a sentence about the first port that is taken, None when all are free."""
@@ -145,16 +160,6 @@ def _refuse_shared(chosen: Mapping[str, int]) -> None:
         if first != name:
             message = f"{PORTS[name].variable}: port {port} is already meant for {first}"
             raise InstallError(message)
-
-
-def write_private(path: Path, text: str) -> None:
-    """Replace a file in one step by one that only its owner can read."""
-    draft = path.with_suffix(".new")
-    draft.unlink(missing_ok=True)
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as output:
-        output.write(text)
-    draft.replace(path)
 
 
 def _number(environment: Mapping[str, str], variable: str) -> int | None:

@@ -6,8 +6,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
-from deploy.laptop.install import write_private
 from deploy.laptop.process import Identity
+from kit import files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +36,7 @@ class Record:
 
     def write(self, home: Path) -> None:
         """Replace the record of an install."""
-        write_private(home / "supervisor.json", json.dumps(asdict(self), indent=2))
+        files.replace(home / "supervisor.json", json.dumps(asdict(self), indent=2).encode())
 
     def entry(self, name: str) -> Entry:
         """Return the entry of a process by its name; raises KeyError when there is none."""

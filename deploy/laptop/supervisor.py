@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -79,14 +80,17 @@ class Supervisor:
         taken = self.install.taken_port()
         if taken is not None:
             raise InstallError(taken)
-        try:
-            self._set_up()
-            while not self.stopping:
-                self._turn()
-        except StoppedError:
-            pass
-        finally:
-            self._stop()
+        with contextlib.ExitStack() as stack:
+            for held in self.install.hold_ports():
+                stack.enter_context(held)
+            try:
+                self._set_up()
+                while not self.stopping:
+                    self._turn()
+            except StoppedError:
+                pass
+            finally:
+                self._stop()
         return 0
 
     def _on_stop(self, *_: object) -> None:

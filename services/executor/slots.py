@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 _BATCH = 32
 """Attempts that are given slots in one transaction, which holds the locks of their runs."""
 _TRAININGS = (RunType.TRAINING, RunType.CERTIFICATION)
-# Two executors may not fill the same slot.
-_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('elodrome.executor.slots', 0))")
+LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('elodrome.executor.slots', 0))")
+"""Taken by whoever gives slots away: two executors may not fill the same one."""
 
 
 async def take(
@@ -41,7 +41,7 @@ async def take(
         is_done = True
         for first in range(0, len(turns), _BATCH):
             async with sessions.begin() as session:
-                await session.execute(_LOCK)
+                await session.execute(LOCK)
                 taken = await _give(session, turns[first : first + _BATCH], settings)
             if taken:
                 is_done = False
@@ -59,9 +59,11 @@ async def _turns(sessions: Sessions, settings: ExecutorSettings) -> list[tuple[s
         waiting: dict[str, datetime] = dict((await session.execute(oldest)).all())
         if free <= 0 or not waiting:
             return []
-        await session.execute(_LOCK)
+        await session.execute(LOCK)
         await shares.place(session, waiting, settings)
-        order = _due(settings).outerjoin(Share, Share.owner_id == Run.owner_id)
+        # Whoever has come to wait since has no place yet, and its turn in the next round.
+        order = _due(settings).join(Share, Share.owner_id == Run.owner_id)
+        order = order.where(Run.owner_id.in_(waiting))
         order = order.order_by(shares.start_tag(), Run.queue_time, Run.id).limit(free)
         return [(row.run_id, row.job_id) for row in await session.execute(order)]
 
@@ -89,7 +91,8 @@ async def _give(
         job.launch_time = now
         await lifecycle.enter_job(session, run, job, JobState.STARTING)
         taken.append((job, run))
-    await shares.charge(session, taken)
+    if taken:
+        await shares.charge(session, taken)
     return taken
 
 

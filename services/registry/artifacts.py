@@ -110,11 +110,12 @@ class ArtifactStore:
 
     async def check(self) -> None:
         """Raise STORAGE_UNAVAILABLE where the store does not answer, STORAGE_FULL without room."""
-        with _explained():
-            if self._root is not None and not await self.in_thread(self._root.is_dir):
-                raise _unreachable()
-            if not await self.in_thread(_free_bytes, self._staging):
-                raise _storage_full()
+        try:
+            free_bytes = await self.in_thread(_free_bytes, self._staging)
+        except FileNotFoundError as error:
+            raise _unreachable() from error
+        if not free_bytes:
+            raise _storage_full()
         await self.size("0" * 64)
 
     async def in_thread(

@@ -12,8 +12,8 @@ import pytest
 import yaml
 from helm_python import Chart, HelmError
 
-from kit import auth, tls
-from kit.settings import SERVICES
+from kit import auth
+from kit.settings import SERVICES, TLS_FILES
 from tests import chart
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def test_a_weak_password_of_a_secret_is_refused(
 def test_a_certificate_without_its_authority_is_refused(
     cluster: Cluster, path: str, secret: str
 ) -> None:
-    whole = dict.fromkeys(tls.FILES, "PEM")
+    whole = dict.fromkeys(TLS_FILES, "PEM")
     cluster.install(chart.example("production"), **{secret: encoded(**whole)})
     without = {"tls.crt": "PEM", "tls.key": "PEM"}
     with pytest.raises(HelmError, match=re.escape(f"{path}: Secret {secret} has no key ca.crt")):

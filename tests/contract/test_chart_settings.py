@@ -9,8 +9,13 @@ import pytest
 from cryptography import x509
 
 from deploy import bus, certificates
-from kit import tls
-from kit.settings import SERVICES, ServiceSettings, default_grpc_port, default_health_port
+from kit.settings import (
+    SERVICES,
+    TLS_FILES,
+    ServiceSettings,
+    default_grpc_port,
+    default_health_port,
+)
 from tests import chart
 
 if TYPE_CHECKING:
@@ -134,7 +139,7 @@ def test_a_service_shows_its_peers_the_certificate_of_the_values(service: str) -
     assert mount["readOnly"]
     assert "subPath" not in mount
     assert volume["secret"]["secretName"] == "elodrome-services-tls"
-    assert [item["path"] for item in volume["secret"]["items"]] == list(tls.FILES)
+    assert [item["path"] for item in volume["secret"]["items"]] == list(TLS_FILES)
     ports = {each["name"]: each["containerPort"] for each in container["ports"]}
     assert ports["health"] == default_health_port(service)
     told = chart.environment(pod).get("ELODROME_KUBE_TLS_SECRET")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import itertools
 import uuid
@@ -11,6 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import text
 
 from kit import server
 from services.executor import lifecycle, slots
@@ -21,6 +23,7 @@ from services.executor.models.update import RunHead
 from services.executor.settings import ExecutorSettings
 from services.executor.shares import queue_positions
 from services.executor.states import JobOutcome, JobState, RunType
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -190,3 +193,23 @@ async def test_the_queue_shows_the_order_in_which_runs_get_their_slots(
     assert [run.id for run in order] == sorted(places, key=places.__getitem__)
     own = [run.priority for run in order if run.owner_id == BERT]
     assert own == [50, 1, 0, 0]
+
+
+async def test_an_owner_who_comes_while_slots_are_given_away_has_the_next_turn(
+    service_environment: Environment,
+) -> None:
+    async with install(service_environment, max_jobs=2) as elodrome:
+        await elodrome.queue(ANNA, time_limit_s=10)
+        async with elodrome.sessions.begin() as session:
+            await session.execute(slots.LOCK)
+            taking = asyncio.create_task(elodrome.take())
+
+            async def waits() -> bool:
+                waiting = text("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+                async with elodrome.sessions() as looking:
+                    return await looking.scalar(waiting) is not None
+
+            await eventually(waits)
+            await elodrome.queue(BERT, time_limit_s=10)
+        await taking
+        assert await elodrome.work(2) == {ANNA: 10, BERT: 10}

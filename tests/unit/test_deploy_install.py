@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
+import struct
 from typing import TYPE_CHECKING
 
 import pytest
 
+from deploy.bus import SERVICES
+from deploy.laptop.broker import free_port
 from deploy.laptop.install import InstallError, choose_ports, load, open_install
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+
+# IP_LOCAL_PORT_RANGE of <linux/in.h>, which Python does not name.
+_LOCAL_PORT_RANGE = 51
 
 
 def test_default_ports_are_the_documented_ones() -> None:
@@ -84,3 +93,43 @@ def test_a_taken_port_is_found(tmp_path: Path) -> None:
     assert sentence is not None
     assert f"port {port} (evaluator)" in sentence
     assert "ELODROME_EVALUATOR_GRPC_PORT" in sentence
+
+
+@pytest.fixture
+def leaving() -> Iterator[Callable[[int], socket.socket]]:
+    """Make sockets for connections that go out, for which the kernel has one port to choose."""
+    with contextlib.ExitStack() as stack:
+
+        def make(port: int) -> socket.socket:
+            made = stack.enter_context(socket.socket())
+            try:
+                made.setsockopt(socket.IPPROTO_IP, _LOCAL_PORT_RANGE, struct.pack("HH", port, port))
+            except OSError:
+                pytest.skip("this kernel, before 6.3, leaves no choice of ports to a socket")
+            return made
+
+        yield make
+
+
+def test_no_connection_that_goes_out_takes_the_port_of_a_service(
+    tmp_path: Path, leaving: Callable[[int], socket.socket]
+) -> None:
+    ports = {f"ELODROME_{service.upper()}_GRPC_PORT": str(free_port()) for service in SERVICES}
+    install = open_install(tmp_path / "home", ports)
+    port = install.ports["executor"]
+    with socket.create_server(("127.0.0.1", 0)) as elsewhere, contextlib.ExitStack() as held:
+        with leaving(port) as taken:
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            taken.connect(elsewhere.getsockname())
+        for holder in install.hold_ports():
+            held.enter_context(holder)
+        with pytest.raises(OSError, match="Cannot assign"):
+            leaving(port).connect(elsewhere.getsockname())
+        # Nobody answers there, until the service listens.
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port))
+        service = held.enter_context(socket.socket())
+        service.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        service.bind(("127.0.0.1", port))
+        service.listen()
+        socket.create_connection(("127.0.0.1", port)).close()

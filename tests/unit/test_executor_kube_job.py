@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from kit import tls
+from kit.settings import TLS_FILES
 from services.executor.drivers import kube_job
 from services.executor.drivers.driver import Launch
 from services.executor.drivers.kube_job import Placement
@@ -104,7 +104,7 @@ def test_a_worker_has_the_certificate_of_its_secret_as_files() -> None:
     found = pod(a_launch(), GPU)
     [volume] = [each for each in found["volumes"] if each["name"] == "tls"]
     assert volume["secret"]["secretName"] == "elodrome-workers-tls"
-    assert {item["key"] for item in volume["secret"]["items"]} == set(tls.FILES)
+    assert {item["key"] for item in volume["secret"]["items"]} == set(TLS_FILES)
     [container] = found["containers"]
     [mount] = [each for each in container["volumeMounts"] if each["name"] == "tls"]
     assert mount["readOnly"]

@@ -105,7 +105,6 @@ class KubeApi:
         content_type: str = "application/json",
         read_s: float = _READ_S,
     ) -> urllib3.BaseHTTPResponse:
-        self._throttle.take()
         request = self._client.param_serialize(
             method,
             path,
@@ -123,15 +122,17 @@ class KubeApi:
         return answer.response
 
     def _answer(self, request: tuple[Any, ...], read_s: float) -> RESTResponse:
-        timeouts = (_CONNECT_S, read_s)
-        for _ in range(_STALE_CONNECTIONS):
+        found_stale = 0
+        while True:
+            self._throttle.take()
             try:
-                return self._client.call_api(*request, _request_timeout=timeouts)
+                return self._client.call_api(*request, _request_timeout=(_CONNECT_S, read_s))
             except urllib3.exceptions.ProtocolError:
                 # The server, or what lies before it, has closed a connection that was kept. Every
                 # call may be repeated: what has been created is found, not made again.
-                continue
-        return self._client.call_api(*request, _request_timeout=timeouts)
+                found_stale += 1
+                if found_stale > _STALE_CONNECTIONS:
+                    raise
 
 
 class _Throttle:

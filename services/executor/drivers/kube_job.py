@@ -13,6 +13,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from kit.settings import TLS_FILES
 from services.executor.states import RunType
 
 if TYPE_CHECKING:
@@ -46,7 +47,6 @@ _SHARED_MEMORY_BYTES = 1 << 30
 _MEETING_PORT = 29400
 
 _TLS_DIRECTORY = "/run/secrets/tls"
-_TLS_FILES = ("tls.crt", "tls.key", "ca.crt")
 
 # With `elo-` before it and the index of a pod behind it, it is still a host's name.
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,53}[a-z0-9])?")
@@ -301,7 +301,7 @@ def _volumes(memory_bytes: int, placement: Placement) -> list[Manifest]:
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": str(shared)}},
     ]
     if placement.tls_secret:
-        items = [{"key": name, "path": name} for name in _TLS_FILES]
+        items = [{"key": name, "path": name} for name in TLS_FILES]
         source = {"secretName": placement.tls_secret, "defaultMode": 0o440, "items": items}
         volumes.append({"name": "tls", "secret": source})
     return volumes

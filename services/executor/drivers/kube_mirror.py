@@ -64,7 +64,7 @@ class Mirror:
         loop = f"cluster {path.rpartition('/')[2]}"
         self._pace = Pace(loop, _BOOKMARK_S)
         self._away_since: float | None = None
-        divergence.labels(loop).set_function(self._away_s)
+        divergence.labels(loop).set_function(self.away_s)
         self.is_synced = False
 
     def start(self) -> None:
@@ -75,7 +75,7 @@ class Mirror:
         """Stop following; the thread ends with its connection at the latest."""
         self._ended.set()
 
-    def _away_s(self) -> float:
+    def away_s(self) -> float:
         """Return for how long nothing has been heard of what may have changed."""
         since = self._away_since
         return 0.0 if since is None else time.monotonic() - since

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from services.executor.drivers.kube_job import Manifest, Placement
 
 _KILL_GRACE_S = 1
+_AWAY_S = 2.0
 _FORCE_S = 60.0
 """Seconds after which a pod that cannot be killed, because its node is lost, is given up."""
 _KUEUE = "kueue.x-k8s.io"
@@ -77,8 +78,10 @@ class KubernetesDriver:
             self._loop.call_soon_threadsafe(wakeups.wake, wakeups.RECONCILER)
 
     async def check(self) -> None:
-        """Raise AwayError or RefusedError where the API server does not answer."""
-        await asyncio.to_thread(self._api.get, "/version")
+        """Raise AwayError where the API server has not told what changes for some seconds."""
+        away_s = max(self._jobs.away_s(), self._pods.away_s())
+        if not self._is_synced or away_s > _AWAY_S:
+            raise AwayError(f"the API server was not heard of for {away_s:.0f} s")
 
     async def launch(self, launch: Launch) -> None:
         """Create the Job of the attempt and its Secret, unless they are there."""

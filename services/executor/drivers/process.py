@@ -224,8 +224,7 @@ class ProcessDriver:
 def _check_room(directory: Path) -> None:
     """Raise OSError where the disk below a directory, which may be yet to be made, is full."""
     place = next(each for each in (directory, *directory.parents) if each.exists())
-    found = os.statvfs(place)
-    if found.f_bavail * found.f_frsize < _LEAST_ROOM_BYTES:
+    if shutil.disk_usage(place).free < _LEAST_ROOM_BYTES:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(place))
 
 
