@@ -15,7 +15,7 @@ import psycopg
 from bench.http import Connection
 from bench.install import ROOT
 from bench.report import Row
-from deploy.laptop.broker import free_port
+from deploy.laptop.ports import free_port
 from deploy.laptop.postgres import Postgres
 
 if TYPE_CHECKING:

@@ -24,7 +24,8 @@ LIVENESS = "liveness"
 """The health service name that says whether the process works at all, dependencies aside."""
 
 _POLL_S = 2
-_CHECK_S = 5
+_CHECK_S = 5.0
+_FAILING_CHECK_S = 0.5
 _CHECK_LIMIT_S = 5.0
 _MAX_PROBES = 16
 _PROBE_OPTIONS = [("grpc.max_receive_message_length", 1024), ("grpc.so_reuseport", 0)]
@@ -112,7 +113,8 @@ class Health:
                 log.warning("check_changed", check=name, error=error)
             was_failing = bool(error)
             await self._set([name], serving=not error)
-            await asyncio.sleep(_CHECK_S)
+            # What has come back, or is only now coming up, is soon used.
+            await asyncio.sleep(_FAILING_CHECK_S if error else _CHECK_S)
 
     async def _follow(self, *, ready: bool, error: str = "") -> None:
         await self._set(["bus"], serving=self._bus is not None and self._bus.connected)

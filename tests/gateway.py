@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from deploy.laptop.ports import free_port
 from kit import server
 from services.gateway.assembly import build
 from services.gateway.models.user import User
@@ -73,13 +73,6 @@ class Client:
         return await self.gateway.http.request(
             method, f"/api/v1{path}", json=json, headers=headers, **more
         )
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @asynccontextmanager

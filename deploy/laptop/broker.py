@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy import bus
+from deploy.laptop.ports import free_port, reach
 
 _REPOSITORY = Path(__file__).parents[2]
 
@@ -57,7 +57,7 @@ class Broker:
     def ready(self) -> bool:
         """Return whether the server greets a client now."""
         try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
+            with reach(self.port, timeout_s=1) as connection:
                 return connection.recv(4096).startswith(b"INFO ")
         except OSError:
             return False
@@ -132,12 +132,6 @@ def _create_streams(broker: Broker) -> None:
 def memory_limits() -> dict[str, str]:
     """Return the environment that keeps the Go runtime of the server laptop-sized."""
     return {"GOMEMLIMIT": "64MiB", "GOMAXPROCS": "2"}
-
-
-def free_port() -> int:
-    """Return a TCP port of the loopback interface that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def _wait_ready(broker: Broker, child: subprocess.Popen[bytes], log: Path) -> None:

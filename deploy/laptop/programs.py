@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from deploy import bus
 from deploy.laptop.broker import Broker, memory_limits
+from deploy.laptop.ports import reach
 from deploy.laptop.postgres import Postgres, SystemUser, as_system_user
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def overrides(install: Install, name: str) -> dict[str, str]:
 def listens(port: int) -> bool:
     """Return whether something accepts connections on a port of the loopback interface."""
     try:
-        socket.create_connection(("127.0.0.1", port), timeout=_PROBE_TIMEOUT_S).close()
+        reach(port, _PROBE_TIMEOUT_S).close()
     except OSError:
         return False
     return True
@@ -158,7 +158,7 @@ def answers(port: int, path: str) -> bool:
     """Return whether an HTTP GET on the loopback interface is answered with 200."""
     request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=_PROBE_TIMEOUT_S) as connection:
+        with reach(port, _PROBE_TIMEOUT_S) as connection:
             connection.sendall(request.encode())
             return connection.recv(64).split(b" ")[1:2] == [b"200"]
     except OSError:

@@ -15,12 +15,12 @@ import pytest
 
 from deploy import bus, certificates
 from deploy.healthy import is_ready
+from deploy.laptop.ports import free_port
 from deploy.laptop.postgres import RunningPostgres, start_postgres
 from services.executor.drivers import kube_job
 from services.executor.drivers.driver import Launch
 from services.executor.drivers.kube_job import Placement
 from tests import chart
-from tests.gateway import free_port
 from tests.images.container import Image, Pod, run, start
 from tests.waiting import eventually_sync
 

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from tests.learners import started
+from tests.processes import below
 from tests.toy import CountingGame, LampGame, a_config, parts, setup, train_alone
 from tests.waiting import eventually_sync
 from trainer import forkserver
@@ -130,7 +131,7 @@ def test_an_actor_that_cannot_start_tells_why(tmp_path: Path) -> None:
 
 def at_work() -> set[psutil.Process]:
     """List what the fork server of this process started: actors, and their engines."""
-    return {below for one in started() for below in (one, *one.children(recursive=True))}
+    return {each for one in started() for each in (one, *below(one))}
 
 
 def test_a_training_leaves_no_process_behind(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.processes import is_alive
 from tests.waiting import eventually_sync
 from trainer.algorithms import opened
 from trainer.config import parse
@@ -83,13 +84,6 @@ def attempt(config: dict[str, Any], directory: Path, *, steps: int | None) -> st
     assert trainee.returncode == (0 if steps is None else -signal.SIGKILL)
     eventually_sync(lambda: not any(is_alive(one) for one in others))
     return told
-
-
-def is_alive(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 @pytest.mark.parametrize(("algorithm", "kills"), [("PPO", 3), ("DQN", 1)])

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from tests.learners import SMALL, started
+from tests.processes import is_alive
 from tests.waiting import eventually_sync
 from trainer import checkpoint
 from trainer.algorithms import opened
@@ -147,10 +148,3 @@ def test_a_killed_first_learner_leaves_no_other_and_no_actor(tmp_path: Path) -> 
         assert len(others) >= 5
         first.send_signal(signal.SIGKILL)
     eventually_sync(lambda: not any(is_alive(one) for one in others))
-
-
-def is_alive(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False

@@ -31,6 +31,7 @@ from services.executor.__main__ import build as build_executor
 from services.executor.settings import ExecutorSettings
 from services.registry.__main__ import build as build_registry
 from services.registry.settings import RegistrySettings
+from tests.processes import is_alive
 from tests.waiting import eventually
 from trainer import checkpoint
 from trainer.networks import QNetwork, Shape, build, describe
@@ -208,9 +209,11 @@ async def platform(
 def the_referee() -> psutil.Process | None:
     """The only referee that this process has started and that still runs."""
     for process in psutil.Process().children(recursive=True):
-        is_over = process.status() == psutil.STATUS_ZOMBIE
-        if not is_over and "referee" in process.cmdline():
-            return process
+        try:
+            if is_alive(process) and "referee" in process.cmdline():
+                return process
+        except psutil.NoSuchProcess:  # it has ended in between
+            continue
     return None
 
 

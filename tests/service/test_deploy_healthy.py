@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from deploy.healthy import fixed_port, is_ready
-from tests.gateway import Environment, free_port, running_gateway
+from deploy.laptop.ports import free_port
+from tests.gateway import Environment, running_gateway
 
 
 async def test_a_ready_service_is_healthy_and_a_stopped_one_is_not(

@@ -11,10 +11,11 @@ import httpx
 import pytest
 from sqlalchemy import func, select, text
 
+from deploy.laptop.ports import free_port
 from kit.rpc import rpcs_open
 from services.gateway.models.api_key import ApiKey
 from services.gateway.models.audit_entry import AuditEntry
-from tests.gateway import PASSWORD, Environment, Gateway, free_port, running_gateway
+from tests.gateway import PASSWORD, Environment, Gateway, running_gateway
 from tests.waiting import eventually
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from elodrome.accounts.v1.edge_service_pb2_grpc import EdgeServiceStub
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from sqlalchemy import text
 
-from deploy.laptop.broker import free_port
+from deploy.laptop.ports import free_port
 from deploy.laptop.postgres import RunningPostgres, as_system_user, start_postgres, wait_ready
 from kit import channel, db, migrate, server
 from tests.service.kit_probe import EvaluatorProbe, RegistryProbe, probe, refusal

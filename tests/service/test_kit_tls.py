@@ -20,9 +20,9 @@ from prometheus_client import REGISTRY
 
 from deploy.certificates import VALID_DAYS, Authority, save
 from deploy.healthy import is_ready
+from deploy.laptop.ports import free_port
 from kit import server, tls
 from kit.channel import open_channel
-from tests.gateway import free_port
 from tests.service.kit_probe import EvaluatorProbe, Runs, probe, refusal
 
 if TYPE_CHECKING:

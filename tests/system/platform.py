@@ -16,6 +16,7 @@ from psycopg.rows import dict_row
 
 from deploy import certificates, prepare
 from deploy.laptop import broker
+from deploy.laptop.ports import free_port
 from deploy.laptop.postgres import start_postgres
 from tests import chart
 from tests.cluster.cluster import Cluster
@@ -54,7 +55,7 @@ class Platform:
         self._postgres = start_postgres(home, settings={"listen_addresses": self._address})
         roles = (self._private / "postgresql.sql").read_text(encoding="utf-8")
         self._postgres.postgres.execute(roles)
-        self._nats_port = broker.free_port()
+        self._nats_port = free_port()
         self._nats = self._start_nats()
         self._stack = ExitStack()
         self.objects = self._stack.enter_context(object_store.serving())

@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -19,6 +17,7 @@ from psycopg.rows import dict_row
 
 from deploy.laptop import control, install, leftovers, programs, record
 from deploy.laptop.child import State
+from deploy.laptop.ports import free_ports
 from tests.cluster.cluster import Cluster
 from tests.waiting import eventually_sync
 
@@ -29,15 +28,6 @@ if TYPE_CHECKING:
 
 # A worker that fell silent is noticed in seconds, so that fault tests take seconds.
 FAST_EXPIRY = {"ELODROME_LEASE_EXPIRY_S": "6", "ELODROME_HEARTBEAT_S": "1"}
-
-
-def free_ports(count: int) -> list[int]:
-    """Return distinct TCP ports of the loopback interface that were free a moment ago."""
-    with ExitStack() as held:
-        listeners = [
-            held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)
-        ]
-        return [int(listener.getsockname()[1]) for listener in listeners]
 
 
 class Stack:

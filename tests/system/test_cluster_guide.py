@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from deploy.laptop import broker
+from deploy.laptop.ports import free_port
 from deploy.laptop.postgres import program, start_postgres
 from tests import chart
 from tests.cluster.cluster import Cluster
@@ -38,7 +39,7 @@ class Operator:
         self._stores = self.cluster.new_address()
         self._postgres = start_postgres(home, settings={"listen_addresses": self._stores})
         self._background: list[subprocess.Popen[bytes]] = []
-        self._port = broker.free_port()
+        self._port = free_port()
         (home / "helm").symlink_to(chart.ROOT / "helm")
         (home / "my-values.yaml").write_text(yaml.safe_dump(self._values()), encoding="utf-8")
         self._environment = self._prepare_shell()

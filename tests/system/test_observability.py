@@ -5,9 +5,9 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING
 
+from deploy.laptop.ports import free_port
 from tests import prometheus
 from tests.system import training
-from tests.system.stack import free_ports
 from tests.waiting import eventually_sync
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def missing(server: Prometheus) -> list[prometheus.Query]:
 def test_every_panel_has_data_and_its_numbers_are_those_of_the_tables(
     stack: Stack, tmp_path: Path
 ) -> None:
-    [port] = free_ports(1)
+    port = free_port()
     rules = prometheus.RULES.read_text(encoding="utf-8")
     with prometheus.watching(tmp_path, port, stack.install.ports, rules) as server:
         training.train_and_play(stack.admin())
@@ -95,7 +95,7 @@ class Held:
 def test_rules_fire_by_what_goes_wrong(new_stack: Callable[..., Stack], tmp_path: Path) -> None:
     own = new_stack(ELODROME_MAX_JOBS="1").start()
     client = own.admin()
-    [port] = free_ports(1)
+    port = free_port()
     rules = prometheus.hurried_rules()
     with prometheus.watching(tmp_path, port, own.install.ports, rules) as server:
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from deploy.bus import SERVICES
-from deploy.laptop.broker import free_port
 from deploy.laptop.install import InstallError, choose_ports, load, open_install
 
 if TYPE_CHECKING:
@@ -95,6 +94,13 @@ def test_a_taken_port_is_found(tmp_path: Path) -> None:
     assert "ELODROME_EVALUATOR_GRPC_PORT" in sentence
 
 
+def outgoing_port() -> int:
+    """Return a free port among those that connections which go out leave from."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @pytest.fixture
 def leaving() -> Iterator[Callable[[int], socket.socket]]:
     """Make sockets for connections that go out, for which the kernel has one port to choose."""
@@ -114,7 +120,7 @@ def leaving() -> Iterator[Callable[[int], socket.socket]]:
 def test_no_connection_that_goes_out_takes_the_port_of_a_service(
     tmp_path: Path, leaving: Callable[[int], socket.socket]
 ) -> None:
-    ports = {f"ELODROME_{service.upper()}_GRPC_PORT": str(free_port()) for service in SERVICES}
+    ports = {f"ELODROME_{service.upper()}_GRPC_PORT": str(outgoing_port()) for service in SERVICES}
     install = open_install(tmp_path / "home", ports)
     port = install.ports["executor"]
     with socket.create_server(("127.0.0.1", 0)) as elsewhere, contextlib.ExitStack() as held:
