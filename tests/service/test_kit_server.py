@@ -106,7 +106,7 @@ async def test_a_drain_sends_watchers_elsewhere_at_once(
         await call.read()
         watching = asyncio.create_task(call.read())
         started = time.monotonic()
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 15
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await watching
     assert errors.from_call(caught.value).reason == "DRAINING"
