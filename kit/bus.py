@@ -84,6 +84,7 @@ class Bus:
             self._mark(up=True)
             log.info("bus_connected")
             try:
+                _heed_cancellation()
                 await closed.wait()
                 log.error("bus_connection_closed")
             finally:
@@ -215,6 +216,16 @@ async def _report(error: Exception) -> None:
         log.error("bus_permission_refused", error=str(error))
     else:
         log.warning("bus_error", error=repr(error))
+
+
+def _heed_cancellation() -> None:
+    """Raise the cancellation of this task where it was lost.
+
+    nats-py connects by asyncio.wait_for, which before Python 3.12 returns where what it waits for
+    is done at the moment of the cancellation.
+    """
+    if (task := asyncio.current_task()) is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 class Consumer:

@@ -191,3 +191,16 @@ async def test_the_replay_command_lists_and_reports_what_stays(
     assert said.startswith("e-1 ")
     assert said.endswith("a.b.Gone.1 on fire\n")
     assert await asyncio.to_thread(command) == (1, "e-1 no consumer handles a.b.Gone\n")
+
+
+async def test_a_service_that_ends_while_its_bus_connects_does_not_wait_for_it(
+    service_environment: Environment,
+) -> None:
+    settings = EvaluatorProbe(**service_environment("evaluator"))
+    for turns in range(0, 400, 4):
+        connecting = asyncio.create_task(Bus(settings).run())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        connecting.cancel()
+        _, left = await asyncio.wait([connecting], timeout=10)
+        assert not left
