@@ -17,6 +17,8 @@ class RunType(StrEnum):
     TESTING = "TESTING"
     EXTERNAL = "EXTERNAL"
     CERTIFICATION = "CERTIFICATION"
+    MATCH = "MATCH"
+    BUILD = "BUILD"
 
     def to_proto(self) -> run_pb2.RunType:
         """Return the value on the wire."""

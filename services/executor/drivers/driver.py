@@ -21,8 +21,9 @@ class Launch:
     Only the worker may read `secrets`, which are variables of its environment too. `deadline_s` is
     when the place ends a worker by itself, for the case that no executor is left to do it; None is
     never. `learners` is how many processes learn together, which a place may have start apart; the
-    first of them is the worker. `resources` are those of each. The other fields say whose worker it
-    is.
+    first of them is the worker. `resources` are those of each. `seats` is how many sandboxes a
+    referee needs for code that nobody trusts, and `subject_id` the match or submission that it is
+    about. The other fields say whose worker it is.
     """
 
     name: str
@@ -35,6 +36,8 @@ class Launch:
     owner_id: str = ""
     deadline_s: float | None = None
     learners: int = 1
+    seats: int = 0
+    subject_id: str = ""
     resources: Resources = field(default_factory=Resources)
 
 

@@ -19,6 +19,8 @@ class RunType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     RUN_TYPE_TESTING: _ClassVar[RunType]
     RUN_TYPE_EXTERNAL: _ClassVar[RunType]
     RUN_TYPE_CERTIFICATION: _ClassVar[RunType]
+    RUN_TYPE_MATCH: _ClassVar[RunType]
+    RUN_TYPE_BUILD: _ClassVar[RunType]
 
 class RunState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -77,6 +79,8 @@ RUN_TYPE_EVALUATION: RunType
 RUN_TYPE_TESTING: RunType
 RUN_TYPE_EXTERNAL: RunType
 RUN_TYPE_CERTIFICATION: RunType
+RUN_TYPE_MATCH: RunType
+RUN_TYPE_BUILD: RunType
 RUN_STATE_UNSPECIFIED: RunState
 RUN_STATE_PENDING: RunState
 RUN_STATE_RUNNING: RunState
