@@ -63,15 +63,12 @@ def receive(
 
 
 def has_more(connection: socket.socket) -> bool:
-    """Say whether something is there to be read, or the other end is gone."""
+    """Say whether something is there to be read."""
     connection.settimeout(0)
     try:
-        connection.recv(1, socket.MSG_PEEK)
-    except BlockingIOError:
+        return bool(connection.recv(1, socket.MSG_PEEK))
+    except (BlockingIOError, ConnectionResetError):
         return False
-    except ConnectionResetError:
-        return True
-    return True
 
 
 def _read(connection: socket.socket, size: int, deadline: float) -> bytes:

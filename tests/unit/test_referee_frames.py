@@ -91,7 +91,7 @@ def test_an_end_that_is_gone_is_told_from_one_that_is_late(pair: Pair) -> None:
         frames.receive(ours, SeatResponse, soon())
     with pytest.raises(ClosedError):
         frames.send(ours, SeatRequest(code=Code(chunk=b"x")), soon())
-    assert frames.has_more(ours)
+    assert not frames.has_more(ours)
 
 
 def test_what_comes_unasked_is_seen(pair: Pair) -> None:

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n elodrome/evaluator/v1/seat.proto\x12\x15\x65lodrome.evaluator.v1\"\xd2\x01\n\x0bSeatRequest\x12+\n\x04\x63ode\x18\x01 \x01(\x0b\x32\x1b.elodrome.evaluator.v1.CodeH\x00\x12-\n\x05start\x18\x02 \x01(\x0b\x32\x1c.elodrome.evaluator.v1.StartH\x00\x12\x31\n\x07observe\x18\x03 \x01(\x0b\x32\x1e.elodrome.evaluator.v1.ObserveH\x00\x12)\n\x03\x65nd\x18\x04 \x01(\x0b\x32\x1a.elodrome.evaluator.v1.EndH\x00\x42\t\n\x07message\"\xa8\x01\n\x0cSeatResponse\x12-\n\x05ready\x18\x01 \x01(\x0b\x32\x1c.elodrome.evaluator.v1.ReadyH\x00\x12+\n\x04move\x18\x02 \x01(\x0b\x32\x1b.elodrome.evaluator.v1.MoveH\x00\x12\x31\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x1e.elodrome.evaluator.v1.FailureH\x00\x42\t\n\x07message\"\x15\n\x04\x43ode\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"x\n\x05Start\x12\x0c\n\x04game\x18\x01 \x01(\t\x12\x0c\n\x04seat\x18\x02 \x01(\x05\x12\x12\n\nseat_count\x18\x03 \x01(\x05\x12\x0c\n\x04seed\x18\x04 \x01(\x05\x12\x31\n\x06limits\x18\x05 \x01(\x0b\x32!.elodrome.evaluator.v1.SeatLimits\"`\n\nSeatLimits\x12\x11\n\tcpu_count\x18\x01 \x01(\x05\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x03\x12\x15\n\rprocess_count\x18\x03 \x01(\x05\x12\x12\n\ncpu_time_s\x18\x04 \x01(\x05\"}\n\x07Observe\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\x37\n\x0bobservation\x18\x02 \x01(\x0b\x32\".elodrome.evaluator.v1.Observation\x12\x15\n\rlegal_actions\x18\x03 \x03(\x05\x12\x14\n\x0ctime_left_ms\x18\x04 \x01(\x05\",\n\x0bObservation\x12\r\n\x05shape\x18\x01 \x03(\x05\x12\x0e\n\x06values\x18\x02 \x03(\x11\"\x05\n\x03\x45nd\"\x07\n\x05Ready\"D\n\x04Move\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\x10\n\x06\x61\x63tion\x18\x02 \x01(\x05H\x00\x12\x10\n\x06resign\x18\x03 \x01(\x08H\x00\x42\n\n\x08\x64\x65\x63ision\"\xab\x01\n\x07\x46\x61ilure\x12\x31\n\x04kind\x18\x01 \x01(\x0e\x32#.elodrome.evaluator.v1.Failure.Kind\x12\x0f\n\x07message\x18\x02 \x01(\t\"\\\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x12\n\x0eKIND_EXCEPTION\x10\x01\x12\x16\n\x12KIND_OUT_OF_MEMORY\x10\x02\x12\x12\n\x0eKIND_NO_ACTION\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n elodrome/evaluator/v1/seat.proto\x12\x15\x65lodrome.evaluator.v1\"\xda\x01\n\x0bSeatRequest\x12\x31\n\x07\x63onfine\x18\x01 \x01(\x0b\x32\x1e.elodrome.evaluator.v1.ConfineH\x00\x12+\n\x04\x63ode\x18\x02 \x01(\x0b\x32\x1b.elodrome.evaluator.v1.CodeH\x00\x12-\n\x05start\x18\x03 \x01(\x0b\x32\x1c.elodrome.evaluator.v1.StartH\x00\x12\x31\n\x07observe\x18\x04 \x01(\x0b\x32\x1e.elodrome.evaluator.v1.ObserveH\x00\x42\t\n\x07message\"\xa8\x01\n\x0cSeatResponse\x12-\n\x05ready\x18\x01 \x01(\x0b\x32\x1c.elodrome.evaluator.v1.ReadyH\x00\x12+\n\x04move\x18\x02 \x01(\x0b\x32\x1b.elodrome.evaluator.v1.MoveH\x00\x12\x31\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x1e.elodrome.evaluator.v1.FailureH\x00\x42\t\n\x07message\"k\n\x07\x43onfine\x12\x0c\n\x04seat\x18\x01 \x01(\x05\x12\x11\n\tcpu_count\x18\x02 \x01(\x05\x12\x14\n\x0cmemory_bytes\x18\x03 \x01(\x03\x12\x15\n\rprocess_count\x18\x04 \x01(\x05\x12\x12\n\ncpu_time_s\x18\x05 \x01(\x05\"\x15\n\x04\x43ode\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"E\n\x05Start\x12\x0c\n\x04game\x18\x01 \x01(\t\x12\x0c\n\x04seat\x18\x02 \x01(\x05\x12\x12\n\nseat_count\x18\x03 \x01(\x05\x12\x0c\n\x04seed\x18\x04 \x01(\x05\"}\n\x07Observe\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\x37\n\x0bobservation\x18\x02 \x01(\x0b\x32\".elodrome.evaluator.v1.Observation\x12\x15\n\rlegal_actions\x18\x03 \x03(\x05\x12\x14\n\x0ctime_left_ms\x18\x04 \x01(\x05\",\n\x0bObservation\x12\r\n\x05shape\x18\x01 \x03(\x05\x12\x0e\n\x06values\x18\x02 \x03(\x11\"\x07\n\x05Ready\"D\n\x04Move\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\x10\n\x06\x61\x63tion\x18\x02 \x01(\x05H\x00\x12\x10\n\x06resign\x18\x03 \x01(\x08H\x00\x42\n\n\x08\x64\x65\x63ision\"\xab\x01\n\x07\x46\x61ilure\x12\x31\n\x04kind\x18\x01 \x01(\x0e\x32#.elodrome.evaluator.v1.Failure.Kind\x12\x0f\n\x07message\x18\x02 \x01(\t\"\\\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x12\n\x0eKIND_EXCEPTION\x10\x01\x12\x16\n\x12KIND_OUT_OF_MEMORY\x10\x02\x12\x12\n\x0eKIND_NO_ACTION\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,27 +32,25 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'elodrome.evaluator.v1.seat_
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SEATREQUEST']._serialized_start=60
-  _globals['_SEATREQUEST']._serialized_end=270
-  _globals['_SEATRESPONSE']._serialized_start=273
-  _globals['_SEATRESPONSE']._serialized_end=441
-  _globals['_CODE']._serialized_start=443
-  _globals['_CODE']._serialized_end=464
-  _globals['_START']._serialized_start=466
-  _globals['_START']._serialized_end=586
-  _globals['_SEATLIMITS']._serialized_start=588
-  _globals['_SEATLIMITS']._serialized_end=684
-  _globals['_OBSERVE']._serialized_start=686
-  _globals['_OBSERVE']._serialized_end=811
-  _globals['_OBSERVATION']._serialized_start=813
-  _globals['_OBSERVATION']._serialized_end=857
-  _globals['_END']._serialized_start=859
-  _globals['_END']._serialized_end=864
-  _globals['_READY']._serialized_start=866
-  _globals['_READY']._serialized_end=873
-  _globals['_MOVE']._serialized_start=875
-  _globals['_MOVE']._serialized_end=943
-  _globals['_FAILURE']._serialized_start=946
-  _globals['_FAILURE']._serialized_end=1117
-  _globals['_FAILURE_KIND']._serialized_start=1025
-  _globals['_FAILURE_KIND']._serialized_end=1117
+  _globals['_SEATREQUEST']._serialized_end=278
+  _globals['_SEATRESPONSE']._serialized_start=281
+  _globals['_SEATRESPONSE']._serialized_end=449
+  _globals['_CONFINE']._serialized_start=451
+  _globals['_CONFINE']._serialized_end=558
+  _globals['_CODE']._serialized_start=560
+  _globals['_CODE']._serialized_end=581
+  _globals['_START']._serialized_start=583
+  _globals['_START']._serialized_end=652
+  _globals['_OBSERVE']._serialized_start=654
+  _globals['_OBSERVE']._serialized_end=779
+  _globals['_OBSERVATION']._serialized_start=781
+  _globals['_OBSERVATION']._serialized_end=825
+  _globals['_READY']._serialized_start=827
+  _globals['_READY']._serialized_end=834
+  _globals['_MOVE']._serialized_start=836
+  _globals['_MOVE']._serialized_end=904
+  _globals['_FAILURE']._serialized_start=907
+  _globals['_FAILURE']._serialized_end=1078
+  _globals['_FAILURE_KIND']._serialized_start=986
+  _globals['_FAILURE_KIND']._serialized_end=1078
 # @@protoc_insertion_point(module_scope)

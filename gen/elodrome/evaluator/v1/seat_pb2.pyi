@@ -8,16 +8,16 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class SeatRequest(_message.Message):
-    __slots__ = ("code", "start", "observe", "end")
+    __slots__ = ("confine", "code", "start", "observe")
+    CONFINE_FIELD_NUMBER: _ClassVar[int]
     CODE_FIELD_NUMBER: _ClassVar[int]
     START_FIELD_NUMBER: _ClassVar[int]
     OBSERVE_FIELD_NUMBER: _ClassVar[int]
-    END_FIELD_NUMBER: _ClassVar[int]
+    confine: Confine
     code: Code
     start: Start
     observe: Observe
-    end: End
-    def __init__(self, code: _Optional[_Union[Code, _Mapping]] = ..., start: _Optional[_Union[Start, _Mapping]] = ..., observe: _Optional[_Union[Observe, _Mapping]] = ..., end: _Optional[_Union[End, _Mapping]] = ...) -> None: ...
+    def __init__(self, confine: _Optional[_Union[Confine, _Mapping]] = ..., code: _Optional[_Union[Code, _Mapping]] = ..., start: _Optional[_Union[Start, _Mapping]] = ..., observe: _Optional[_Union[Observe, _Mapping]] = ...) -> None: ...
 
 class SeatResponse(_message.Message):
     __slots__ = ("ready", "move", "failure")
@@ -29,6 +29,20 @@ class SeatResponse(_message.Message):
     failure: Failure
     def __init__(self, ready: _Optional[_Union[Ready, _Mapping]] = ..., move: _Optional[_Union[Move, _Mapping]] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ...) -> None: ...
 
+class Confine(_message.Message):
+    __slots__ = ("seat", "cpu_count", "memory_bytes", "process_count", "cpu_time_s")
+    SEAT_FIELD_NUMBER: _ClassVar[int]
+    CPU_COUNT_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    PROCESS_COUNT_FIELD_NUMBER: _ClassVar[int]
+    CPU_TIME_S_FIELD_NUMBER: _ClassVar[int]
+    seat: int
+    cpu_count: int
+    memory_bytes: int
+    process_count: int
+    cpu_time_s: int
+    def __init__(self, seat: _Optional[int] = ..., cpu_count: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., process_count: _Optional[int] = ..., cpu_time_s: _Optional[int] = ...) -> None: ...
+
 class Code(_message.Message):
     __slots__ = ("chunk",)
     CHUNK_FIELD_NUMBER: _ClassVar[int]
@@ -36,30 +50,16 @@ class Code(_message.Message):
     def __init__(self, chunk: _Optional[bytes] = ...) -> None: ...
 
 class Start(_message.Message):
-    __slots__ = ("game", "seat", "seat_count", "seed", "limits")
+    __slots__ = ("game", "seat", "seat_count", "seed")
     GAME_FIELD_NUMBER: _ClassVar[int]
     SEAT_FIELD_NUMBER: _ClassVar[int]
     SEAT_COUNT_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
-    LIMITS_FIELD_NUMBER: _ClassVar[int]
     game: str
     seat: int
     seat_count: int
     seed: int
-    limits: SeatLimits
-    def __init__(self, game: _Optional[str] = ..., seat: _Optional[int] = ..., seat_count: _Optional[int] = ..., seed: _Optional[int] = ..., limits: _Optional[_Union[SeatLimits, _Mapping]] = ...) -> None: ...
-
-class SeatLimits(_message.Message):
-    __slots__ = ("cpu_count", "memory_bytes", "process_count", "cpu_time_s")
-    CPU_COUNT_FIELD_NUMBER: _ClassVar[int]
-    MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
-    PROCESS_COUNT_FIELD_NUMBER: _ClassVar[int]
-    CPU_TIME_S_FIELD_NUMBER: _ClassVar[int]
-    cpu_count: int
-    memory_bytes: int
-    process_count: int
-    cpu_time_s: int
-    def __init__(self, cpu_count: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., process_count: _Optional[int] = ..., cpu_time_s: _Optional[int] = ...) -> None: ...
+    def __init__(self, game: _Optional[str] = ..., seat: _Optional[int] = ..., seat_count: _Optional[int] = ..., seed: _Optional[int] = ...) -> None: ...
 
 class Observe(_message.Message):
     __slots__ = ("step", "observation", "legal_actions", "time_left_ms")
@@ -80,10 +80,6 @@ class Observation(_message.Message):
     shape: _containers.RepeatedScalarFieldContainer[int]
     values: _containers.RepeatedScalarFieldContainer[int]
     def __init__(self, shape: _Optional[_Iterable[int]] = ..., values: _Optional[_Iterable[int]] = ...) -> None: ...
-
-class End(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
 
 class Ready(_message.Message):
     __slots__ = ()
