@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import textwrap
 import zipfile
 from typing import Any
 
@@ -47,3 +48,11 @@ def a_match(
         sandboxes=sandboxes or LocalSandboxes(),
         on_step=lambda _steps: True,
     )
+
+
+def ended_by(source: str, **limits: Any) -> Result:
+    """Play an agent that will lose against `first`."""
+    result = a_match(textwrap.dedent(source), "first", **limits)
+    assert (result.winner, result.void) == (1, ""), result
+    assert [seat.score for seat in result.seats] == [0.0, 1.0]
+    return result
