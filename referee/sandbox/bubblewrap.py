@@ -174,6 +174,8 @@ def _arguments(descriptor: int) -> list[str]:
         *user,
         *("--die-with-parent", "--new-session", "--clearenv", "--hostname", "sandbox"),
         *("--setenv", "HOME", TMP, "--setenv", "LANG", "C.UTF-8"),
+        # What an agent makes of a set of strings is the same in each match.
+        *("--setenv", "PYTHONHASHSEED", "0"),
         *("--setenv", "OPENBLAS_NUM_THREADS", "1", "--setenv", "OMP_NUM_THREADS", "1"),
         *_system(),
         *_modules(),
@@ -181,8 +183,9 @@ def _arguments(descriptor: int) -> list[str]:
         *(word for name in _DEVICES for word in ("--dev-bind", name, name)),
         *("--size", str(TMP_BYTES), "--perms", "1777", "--tmpfs", TMP),
         *("--remount-ro", "/", "--chdir", TMP),
-        # No site packages, nothing from the environment, no files of byte code.
-        *("--", python, "-I", "-S", "-B", "-c", _BEGIN, "--socket", str(descriptor), *becoming),
+        # No site packages, nothing of a user or a working directory, no files of byte code.
+        *("--", python, "-s", "-S", "-P", "-B", "-c", _BEGIN),
+        *("--socket", str(descriptor), *becoming),
     ]
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
+START_S = 20
 PLAYS_FIRST = "def act(observation): return observation['legal_actions'][0]"
 
 
@@ -50,7 +51,7 @@ def pod() -> Iterator[Pod]:
 
 
 def test_an_agent_plays_in_a_pod_which_ends_with_the_match(pod: Pod) -> None:
-    result = a_match(PLAYS_FIRST, "random", sandboxes=RemoteSandboxes([pod.address]))
+    result = a_match(PLAYS_FIRST, "random", sandboxes=RemoteSandboxes([pod.address], START_S))
     assert (result.void, result.seats[0].fault) == ("", Fault.NONE)
     assert result.steps >= 7
     assert pod.process.wait(10) == 0
@@ -59,7 +60,8 @@ def test_an_agent_plays_in_a_pod_which_ends_with_the_match(pod: Pod) -> None:
 def test_whoever_only_looks_in_does_not_take_the_place_of_the_referee(pod: Pod) -> None:
     eventually_sync(pod.look_in)
     assert pod.look_in()
-    assert a_match(PLAYS_FIRST, "random", sandboxes=RemoteSandboxes([pod.address])).void == ""
+    sandboxes = RemoteSandboxes([pod.address], START_S)
+    assert a_match(PLAYS_FIRST, "random", sandboxes=sandboxes).void == ""
 
 
 def test_an_agent_is_confined_in_a_pod_too(pod: Pod) -> None:
@@ -72,19 +74,19 @@ def act(observation):
         assert len(os.sched_getaffinity(0)) == 1
         raise Exception(resource.getrlimit(resource.RLIMIT_AS), str(error))
 """
-    seat = a_match(source, "random", sandboxes=RemoteSandboxes([pod.address])).seats[0]
+    seat = a_match(source, "random", sandboxes=RemoteSandboxes([pod.address], START_S)).seats[0]
     assert "(536870912, 536870912)" in seat.message
     assert "Operation not permitted" in seat.message
 
 
 def test_an_agent_whose_pod_goes_away_has_crashed(pod: Pod) -> None:
     source = "import os\ndef act(observation): os.kill(os.getpid(), 9)"
-    seat = a_match(source, "random", sandboxes=RemoteSandboxes([pod.address])).seats[0]
+    seat = a_match(source, "random", sandboxes=RemoteSandboxes([pod.address], START_S)).seats[0]
     assert (seat.fault, seat.message) == (Fault.CRASHED, "its process ended")
     assert pod.process.wait(10) == -9
 
 
 def test_seats_have_pods_in_their_order(pod: Pod) -> None:
-    sandboxes = RemoteSandboxes(["127.0.0.1:1", pod.address], start_s=20)
+    sandboxes = RemoteSandboxes(["127.0.0.1:1", pod.address], START_S)
     result = a_match("random", PLAYS_FIRST, sandboxes=sandboxes)
     assert (result.void, result.seats[1].fault) == ("", Fault.NONE)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import contextlib
 import os
+import platform
 import socket
+import subprocess
 import sys
 import textwrap
 from pathlib import Path
@@ -14,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from referee.matches import Fault, Limits, LocalSandboxes, Seat, play
-from tests.referee_matches import a_match, archive, needs_bubblewrap
+from referee.sandbox import footprint
+from tests.referee_matches import a_match, archive, ended_by, needs_bubblewrap
+from tests.waiting import eventually_sync
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +26,9 @@ if TYPE_CHECKING:
     from referee.sandbox.bubblewrap import LocalSandbox
 
 pytestmark = needs_bubblewrap
+
+ROOT = Path(__file__).parents[2]
+MODULES = {"PYTHONPATH": f"{ROOT}:{ROOT}/gen"}
 
 # Raises what it found: words of an agent that reach the outside.
 REPORT = """
@@ -59,7 +66,7 @@ def secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_nothing_secret_is_to_be_found(secrets: Path) -> None:
-    hidden = [str(secrets), str(Path(__file__).parents[2]), "/etc/shadow", "/etc/passwd", "/home"]
+    hidden = [str(secrets), str(ROOT), "/etc/shadow", "/etc/passwd", "/home"]
     hidden += ["/var", "/var/run/secrets/kubernetes.io", "/run", "/sys"]
     files, environments, processes = inside(
         f"""
@@ -169,6 +176,31 @@ def test_calls_beyond_the_sandbox_are_refused() -> None:
     assert refused == ["EPERM"] * 12
     assert without_name == ["EPERM"] * 10
     assert clone3 == "ENOSYS"
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="other machines have one convention")
+@pytest.mark.parametrize(
+    "call",
+    [
+        # getpid() of the x32 convention.
+        "libc.syscall(0x40000000 + 39)",
+        # getpid() of the 32-bit one: mov eax, 20; int 0x80; ret
+        "executed(bytes.fromhex('b814000000cd80c3'))",
+    ],
+)
+def test_calls_of_another_convention_kill(call: str) -> None:
+    source = f"""
+        import ctypes, mmap
+        libc = ctypes.CDLL(None)
+        def executed(code):
+            memory = mmap.mmap(-1, 4096, prot=7)
+            memory.write(code)
+            address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+            return ctypes.CFUNCTYPE(ctypes.c_int)(address)()
+        def act(observation):
+            {call}
+        """
+    assert ended_by(source).seats[0].message == "its process was ended by SIGSYS"
 
 
 def test_the_sandbox_itself_cannot_be_stopped() -> None:
@@ -298,3 +330,28 @@ def test_nothing_that_an_agent_started_outlives_its_match() -> None:
     # The first of the sandbox, the agent, and what it started.
     assert len(seen[-1]) > 2
     assert sandboxes.processes() == []
+
+
+def test_strings_have_the_same_hash_in_every_match() -> None:
+    assert inside("return hash('x')") == inside("return hash('x')")
+
+
+def lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_referee_that_is_killed_takes_its_sandboxes_along(tmp_path: Path) -> None:
+    (tmp_path / "agent.py").write_text("import os\ndef act(o):\n  os.fork()\n  while True: pass")
+    command = ["-m", "referee.local_match", "connect_four", f"{tmp_path}/agent.py", "random"]
+    referee = subprocess.Popen([sys.executable, *command], env=os.environ | MODULES)
+    try:
+        # The referee, bubblewrap, its first process inside, the agent, and what that started.
+        eventually_sync(lambda: len(footprint.processes(referee.pid)) >= 5)
+        started = footprint.processes(referee.pid)
+    finally:
+        referee.kill()
+        referee.wait()
+    eventually_sync(lambda: not any(map(lives, started)))
