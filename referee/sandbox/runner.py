@@ -198,6 +198,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     where.add_argument("--socket", type=int, metavar="FD", help="an open socket to the referee")
     parser.add_argument("--uid", type=int, help="become this user first; takes root")
     given = parser.parse_args(arguments)
+    if os.environ.get("PYTHONHASHSEED") != "0":
+        # What an agent makes of a set of strings is the same in each match.
+        os.execve(sys.executable, sys.orig_argv, os.environ | {"PYTHONHASHSEED": "0"})  # noqa: S606 - itself
     if given.uid is not None:
         confinement.become(given.uid)
     if given.listen is not None:

@@ -79,6 +79,14 @@ def act(observation):
     assert "Operation not permitted" in seat.message
 
 
+def test_strings_have_the_same_hash_in_every_pod(pod: Pod) -> None:
+    fixed = os.environ | {"PYTHONHASHSEED": "0"}
+    told = subprocess.check_output([sys.executable, "-c", "print(hash('x'))"], env=fixed, text=True)
+    source = "def act(observation): raise Exception(hash('x'))"
+    seat = a_match(source, "random", sandboxes=RemoteSandboxes([pod.address], START_S)).seats[0]
+    assert seat.message.startswith(f"Exception: {told.strip()} ")
+
+
 def test_an_agent_whose_pod_goes_away_has_crashed(pod: Pod) -> None:
     source = "import os\ndef act(observation): os.kill(os.getpid(), 9)"
     seat = a_match(source, "random", sandboxes=RemoteSandboxes([pod.address], START_S)).seats[0]
