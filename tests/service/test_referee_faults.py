@@ -28,7 +28,7 @@ def test_a_hog_is_ended_at_its_limit_and_says_so(hog: str) -> None:
         "def pause(*_):\n    while True: signal.pause()\n"
         f"def act(observation):\n    {hog}\n"
     )
-    seat = ended_by(source, memory_bytes=256 << 20).seats[0]
+    seat = ended_by(source, memory_bytes=256 << 20, step_s=30).seats[0]
     assert seat.fault == Fault.OUT_OF_MEMORY, seat
 
 
@@ -67,7 +67,7 @@ def test_what_an_agent_prints_goes_nowhere_and_costs_nobody() -> None:
         """
 import os, sys
 def act(observation):
-    for _ in range(500):
+    for _ in range(100):
         print("x" * 100_000)
         sys.stderr.write("y" * 100_000)
     os.write(1, b"z" * 1_000_000)

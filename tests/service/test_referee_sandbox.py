@@ -49,7 +49,7 @@ def act(observation):
 def inside(body: str) -> Any:
     """Run the body of a function in a sandbox and return what it returned."""
     source = REPORT + "def look():\n" + textwrap.indent(textwrap.dedent(body), "    ")
-    message = a_match(source, "first").seats[0].message
+    message = a_match(source, "first", step_s=30).seats[0].message
     assert message.count("|") == 2, message
     return ast.literal_eval(message.split("|")[1])
 
@@ -322,7 +322,7 @@ def test_nothing_that_an_agent_started_outlives_its_match() -> None:
         "connect_four",
         [Seat("daemons", archive(textwrap.dedent(source))), Seat("first", builtin="first")],
         seed=0,
-        limits=Limits(step_s=0.5),
+        limits=Limits(step_s=1.5),
         sandboxes=sandboxes,
         on_step=lambda _steps: bool(seen.append(sandboxes.processes()) or True),
     )
