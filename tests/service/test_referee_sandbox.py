@@ -86,6 +86,18 @@ def test_nothing_secret_is_to_be_found(secrets: Path) -> None:
     assert processes == ["1", "2"]
 
 
+def test_no_process_of_a_sandbox_was_given_what_the_referee_knows(secrets: Path) -> None:
+    assert secrets.exists()
+    with LocalSandboxes().open(0, Limits()) as sandbox:
+        told = [
+            Path(f"/proc/{pid}/{name}").read_bytes()
+            for pid in footprint.processes(sandbox.pid)
+            for name in ("environ", "cmdline")
+        ]
+    assert len(told) == 4
+    assert not any(b"top-secret" in each for each in told)
+
+
 def test_nobody_can_be_reached(secrets: Path) -> None:
     assert secrets.exists()
     assert inside(
