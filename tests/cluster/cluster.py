@@ -85,7 +85,7 @@ class Cluster:
         return [pod for pod in pods if pod.process is not None and not pod.has_ended.is_set()]
 
     def pods_of(self, owner: Object) -> list[Pod]:
-        """Return the pods of a Job or ReplicaSet, oldest first, also those that have ended."""
+        """Return the pods that a Job or ReplicaSet controls, oldest first, also ended ones."""
         uid = owner["metadata"]["uid"]
         return [pod for pod in list(self._pods.values()) if pod.uid == uid]
 
@@ -130,6 +130,8 @@ class Cluster:
         if resource == "pods":
             if (pod := self._pods.get(name)) is not None:
                 pod.delete(options.get("gracePeriodSeconds"))
+            else:
+                self.store.remove(resource, name, namespace)
             return
         with self.store.lock:
             uid = self.store.get(resource, name, namespace)["metadata"]["uid"]
@@ -170,5 +172,7 @@ class Cluster:
                         self.store.get(resource, metadata["name"], metadata["namespace"])
                         sync(self, item)
             for pod in self.store.list("pods"):
-                if "status" not in pod:
-                    self._run_pod(pod)  # one that somebody made by hand
+                # One that no controller made; it may be deleted meanwhile.
+                with self.store.lock, contextlib.suppress(StatusError):
+                    if "status" not in pod:
+                        self._run_pod(pod)

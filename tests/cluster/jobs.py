@@ -137,13 +137,20 @@ def _verdict(job: Object, pods: list[Pod]) -> tuple[str, str, str] | None:
     return None
 
 
+def _fits(wanted: Object | None, exit_code: int | None) -> bool:
+    """Say whether a rule is about an exit code; none is about success, or about a lost pod."""
+    if wanted is None or not exit_code:
+        return False
+    return (exit_code in wanted["values"]) == (wanted["operator"] == "In")
+
+
 def _policy(job: Object, pod: Pod) -> str:
     """Return why the failure policy ends a Job with this pod; empty where it does not."""
     for index, rule in enumerate(job["spec"].get("podFailurePolicy", {}).get("rules", ())):
         wanted = {item["type"] for item in rule.get("onPodConditions", ())}
         held = wanted & {item["type"] for item in pod.conditions}
-        codes = rule.get("onExitCodes", {}).get("values", ())
-        if rule["action"] == "FailJob" and (held or pod.exit_code in codes):
+        is_meant = _fits(rule.get("onExitCodes"), pod.exit_code)
+        if rule["action"] == "FailJob" and (held or is_meant):
             what = (
                 f"has condition {min(held)}" if held else f"failed with exit code {pod.exit_code}"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -10,12 +11,13 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from services.executor.drivers import processes
+from tests.cluster import sandbox
 from tests.cluster.probes import Probes
 from tests.cluster.store import Object, StatusError, now
-from tests.cluster.volumes import Surroundings, Volumes
+from tests.cluster.volumes import Surroundings, Volumes, size_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +31,7 @@ _MEMORY_S = 0.5
 """Between two looks at the memory of a pod, which read all of /proc."""
 _BACKOFF_S, _MAX_BACKOFF_S = 0.2, 3.0
 _GRACE_S = 30
+_FOREVER_S = float("inf")
 
 
 def condition(kind: str, reason: str, message: str = "", *, status: bool = True) -> Object:
@@ -40,19 +43,19 @@ def condition(kind: str, reason: str, message: str = "", *, status: bool = True)
 class Pod:
     """One pod and the process that is its container.
 
-    `owner` is the name of the Job or ReplicaSet that it belongs to, `uid` that object's; both are
-    empty without one. `index` is its place in an Indexed Job.
+    `owner` is the name of the Job or ReplicaSet that controls it, `uid` that object's; both are
+    empty without one. `index` is its place in an Indexed Job. One whose RuntimeClass is gvisor is
+    not trusted.
     """
 
     def __init__(self, cluster: Cluster, item: Object, directory: Path) -> None:
         metadata = item["metadata"]
-        [owner] = metadata.get("ownerReferences") or [{"name": "", "uid": ""}]
+        self.owner, self.uid = _controller(metadata)
         self._cluster = cluster
         self.name = metadata["name"]
         self.namespace = metadata["namespace"]
         # Names are not unique among the clusters of tests that run side by side.
         self._mark = metadata["uid"]
-        self.owner, self.uid = owner["name"], owner["uid"]
         self.index = metadata.get("annotations", {}).get(COMPLETION_INDEX, "")
         self.start_s = time.monotonic()
         self.exit_code: int | None = None
@@ -61,13 +64,19 @@ class Pod:
         self.is_ready = False
         self.conditions: list[Object] = []
         self._address = item["status"]["podIP"]
+        self._item = item
         self._spec = item["spec"]
+        self._is_trusted = self._spec.get("runtimeClassName") != sandbox.RUNTIME_CLASS
         self._container = item["spec"]["containers"][0]
         self._place = directory / "pods" / self.name
-        self._volumes = Volumes(cluster.store, cluster.names, item, self._place)
+        self._volumes = Volumes(
+            cluster.store, cluster.names, item, self._place, is_mounted=not self._is_trusted
+        )
         self._deleted = threading.Event()
-        self._kill_at = float("inf")
+        self._kill_at = _FOREVER_S
+        self._end_at = self.start_s + self._spec.get("activeDeadlineSeconds", _FOREVER_S)
         self._is_out_of_memory = False
+        self._is_late = False
         self._restarts = 0
         self.process: subprocess.Popen[bytes] | None = None
         threading.Thread(target=self._run, name=self.name, daemon=True).start()
@@ -167,15 +176,7 @@ class Pod:
             environment["ELODROME_KUBE_CONFIG"] = str(path)
         with (self._place / "log").open("ab") as output:
             try:
-                self.process = subprocess.Popen(
-                    surroundings.command,
-                    cwd=surroundings.directory,
-                    env=environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
+                self.process = self._begin(surroundings, environment, output)
             except OSError as error:
                 self.process, self.exit_code = None, 128
                 output.write(f"exec: {error}\n".encode())
@@ -183,6 +184,30 @@ class Pod:
         self._state({"running": {"startedAt": now()}}, phase="Running")
         if self._deleted.is_set():
             processes.send(self.process.pid, signal.SIGTERM)
+
+    def _begin(
+        self, inside: Surroundings, environment: dict[str, str], output: BinaryIO
+    ) -> subprocess.Popen[bytes]:
+        doors = [] if self._is_trusted else sandbox.listeners(self._container, self._address)
+        command, directory = inside.command, inside.directory
+        if not self._is_trusted:
+            brought = {key: environment[key] for key in environment.keys() - {_MARK}}
+            inside = inside._replace(environment=brought)
+            command = sandbox.command(self._item, inside, self._place, doors)
+            environment, directory = {_MARK: self._mark, "PATH": environment["PATH"]}, "/"
+        with contextlib.ExitStack() as closing:
+            for door in doors:
+                closing.enter_context(door)
+            return subprocess.Popen(
+                command,
+                cwd=directory,
+                env=environment,
+                pass_fds=[door.fileno() for door in doors],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
 
     def _look_after(self) -> None:
         """Return once the process has ended, and every other one of its container with it."""
@@ -193,7 +218,8 @@ class Pod:
         next_look_s = time.monotonic()
         while process.poll() is None:
             is_dead = probes.has_failed.is_set() and not self._deleted.is_set()
-            if is_dead or time.monotonic() > self._kill_at:
+            self._is_late = self._is_late or time.monotonic() > self._end_at
+            if is_dead or self._is_late or time.monotonic() > self._kill_at:
                 self.kill()
             if time.monotonic() > next_look_s:
                 self._limit_memory(process)
@@ -206,7 +232,9 @@ class Pod:
         self._tell_ready(is_ready=False)
 
     def _limit_memory(self, process: subprocess.Popen[bytes]) -> None:
-        limit = _bytes(self._container.get("resources", {}).get("limits", {}).get("memory", "0"))
+        limit = size_bytes(
+            self._container.get("resources", {}).get("limits", {}).get("memory", "0")
+        )
         if limit:
             used = sum(
                 item.resident_bytes for item in processes.scan() if item.session_id == process.pid
@@ -218,7 +246,7 @@ class Pod:
         """Return whether the container runs again, after a while that grows."""
         policy = self._spec.get("restartPolicy", "Always")
         wanted = policy == "Always" or (policy == "OnFailure" and self.exit_code != 0)
-        if not wanted or self._deleted.is_set() or self.is_lost:
+        if not wanted or self._is_late or self._deleted.is_set() or self.is_lost:
             return False
         self._restarts += 1
         self._state({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}})
@@ -242,6 +270,10 @@ class Pod:
             )
             ended = {"exitCode": self.exit_code, "reason": reason, "finishedAt": now()}
             self._state({"terminated": ended}, phase="Failed" if self.exit_code else "Succeeded")
+        if self._is_late:
+            message = "Pod was active on the node longer than the specified deadline"
+            late = {"phase": "Failed", "reason": "DeadlineExceeded", "message": message}
+            self.change(lambda item: item["status"].update(late))
         self.has_ended.set()
         if self._deleted.is_set():
             self._cluster.store.remove("pods", self.name, self.namespace)
@@ -268,6 +300,14 @@ class Pod:
         self.change(lambda item: item["status"].update(phase=phase, containerStatuses=[status]))
 
 
+def _controller(metadata: Object) -> tuple[str, str]:
+    """Return the name and uid of what keeps a pod running; an owner may be no such thing."""
+    for owner in metadata.get("ownerReferences") or ():
+        if owner.get("controller"):
+            return owner["name"], owner["uid"]
+    return "", ""
+
+
 def _read_from(path: Path, position: int) -> bytes:
     if not path.exists():
         return b""
@@ -277,10 +317,3 @@ def _read_from(path: Path, position: int) -> bytes:
 
 
 COMPLETION_INDEX = "batch.kubernetes.io/job-completion-index"
-_UNITS = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
-
-
-def _bytes(quantity: str) -> int:
-    """Return a quantity of memory in bytes."""
-    unit = _UNITS.get(quantity[-2:], 1)
-    return int(quantity.removesuffix(quantity[-2:]) if unit > 1 else quantity) * unit

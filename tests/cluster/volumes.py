@@ -27,6 +27,7 @@ _SERVICE = re.compile(r"(?<![\w/.-])([\w-]+(?:\.[\w-]+){1,2}\.svc)(?::(\d+))?(?!
 _ASKED = re.compile(r"^dns://[^/]+/")
 _ANNOTATION = re.compile(r"metadata\.annotations\['([^']+)'\]")
 _EVERY_ADDRESS = "0.0.0.0"
+_UNITS = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
 
 
 class Surroundings(NamedTuple):
@@ -38,15 +39,21 @@ class Surroundings(NamedTuple):
 
 
 class Volumes:
-    """The volumes of a pod below `place`, and what they make of its container."""
+    """The volumes of a pod below `place`, and what they make of its container.
 
-    def __init__(self, store: Store, names: Names, pod: Object, place: Path) -> None:
+    Where they are `is_mounted`, their paths are what they are called.
+    """
+
+    def __init__(
+        self, store: Store, names: Names, pod: Object, place: Path, *, is_mounted: bool = False
+    ) -> None:
         self._store = store
         self._names = names
         self._pod = pod
         self._namespace = pod["metadata"]["namespace"]
         self._container = pod["spec"]["containers"][0]
         self._place = place
+        self._is_mounted = is_mounted
         self._view = View(names, pod)
 
     def close(self) -> None:
@@ -111,7 +118,7 @@ class Volumes:
         return {key: base64.b64decode(text) for key, text in secret.get("data", {}).items()}
 
     def _mapped(self, text: str) -> str:
-        for mount in self._container.get("volumeMounts", ()):
+        for mount in () if self._is_mounted else self._container.get("volumeMounts", ()):
             path = rf"(?<![\w./-]){re.escape(mount['mountPath'])}(/[^\s\"':;,]*)?(?![\w-])"
             name = mount["name"]
             text = re.sub(path, lambda found, name=name: self._directory(found, name), text)
@@ -151,6 +158,12 @@ class Volumes:
         if not addresses:
             raise StatusError(503, "ServiceUnavailable", f"{name} has no pod that is ready")
         return f"{addresses[0]}{port}"
+
+
+def size_bytes(quantity: str) -> int:
+    """Return a quantity of memory in bytes."""
+    unit = _UNITS.get(quantity[-2:], 1)
+    return int(quantity.removesuffix(quantity[-2:]) if unit > 1 else quantity) * unit
 
 
 def _expanded(text: str, variables: dict[str, str]) -> str:
