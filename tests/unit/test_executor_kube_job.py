@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 
 from kit.settings import TLS_FILES
-from services.executor.drivers import kube_job
+from services.executor.drivers import kube_job, kube_owned
 from services.executor.drivers.driver import Launch
 from services.executor.drivers.kube_job import Placement
 from services.executor.resources import Resources
@@ -64,8 +64,8 @@ def test_every_kind_of_job_fits_the_strict_schema(version: str) -> None:
             manifest = kube_job.job(replace(launch, resources=resources), placement)
             crds.validate(manifest, version)
     owner = {"metadata": {"name": f"elo-{RUN_ID}-a1", "uid": "uid"}}
-    crds.validate(kube_job.secret(a_launch(), CPU, owner), version)
-    crds.validate(kube_job.service(a_launch(learners=2), CPU, owner), version)
+    crds.validate(kube_owned.secret(a_launch(), CPU, owner), version)
+    crds.validate(kube_owned.service(a_launch(learners=2), CPU, owner), version)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_learners_are_pods_of_one_job_that_know_each_other_by_name() -> None:
     assert (told["WORLD_SIZE"], told["MASTER_PORT"]) == ("3", "29400")
     assert told["MASTER_ADDR"] == f"{name}-0.{name}.{CPU.namespace}.svc"
     owner = {"metadata": {"name": name, "uid": "uid"}}
-    service = kube_job.service(launch, CPU, owner)
+    service = kube_owned.service(launch, CPU, owner)
     assert service["spec"]["selector"].items() <= spec["template"]["metadata"]["labels"].items()
     assert service["spec"]["publishNotReadyAddresses"]
     assert service["metadata"]["ownerReferences"][0]["uid"] == "uid"
@@ -183,7 +183,7 @@ def test_a_token_is_in_the_secret_and_nowhere_else() -> None:
     assert TOKEN not in json.dumps(kube_job.job(launch, CPU))
     assert TOKEN not in repr(launch)
     owner = {"metadata": {"name": f"elo-{RUN_ID}-a1", "uid": "the uid"}}
-    secret = kube_job.secret(launch, CPU, owner)
+    secret = kube_owned.secret(launch, CPU, owner)
     assert secret["stringData"] == {"ELODROME_JOB_TOKEN": TOKEN}
     assert secret["metadata"]["ownerReferences"][0]["uid"] == "the uid"
     [reference] = [

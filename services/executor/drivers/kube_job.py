@@ -11,15 +11,16 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from kit.settings import TLS_FILES
-from services.executor.states import RunType
+from services.executor.drivers import kube_kinds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from services.executor.drivers.driver import Launch
+    from services.executor.drivers.kube_kinds import Kind
 
 Manifest = dict[str, Any]
 
@@ -32,11 +33,28 @@ SELECTOR = f"{MANAGED_BY}={OWNER}"
 INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 """Which of the learners that learn together a pod is; Kubernetes sets it."""
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
+SEATS_LABEL = "elo/seats"
+"""How many pods of agents belong to a Job; on no Job without any."""
+AGENT_PORT = 7000
+"""Where the pod of an agent waits for its referee."""
+AGENT_COMMAND = ("python", "-m", "referee.sandbox.runner", "--listen", str(AGENT_PORT))
+
+_USER_ID = 10001
+POD_SECURITY: Manifest = {
+    "runAsNonRoot": True,
+    "runAsUser": _USER_ID,
+    "runAsGroup": _USER_ID,
+    "fsGroup": _USER_ID,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+CONTAINER_SECURITY: Manifest = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
 
 _GPU = "nvidia.com/gpu"
 _GPU_PRODUCT = "nvidia.com/gpu.product"
-_USER_ID = 10001
-_DEADLINE_MARGIN_S = 600
 _OUR_EXIT_CODES = list(range(64, 80))
 """Exit codes with a meaning: 64 to 78 as in sysexits.h, 79 for a worker that was fenced."""
 _WORK_BYTES = 8 << 30
@@ -54,33 +72,15 @@ _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-class _Kind(NamedTuple):
-    """What Jobs of a kind of run differ in. `deadline_s` holds where the run has no limit."""
-
-    role: str
-    deadline_s: int | None
-    ttl_s: int
-    grace_s: int
-    may_use_gpu: bool
-
-
-_TRAINER = _Kind("trainer", None, 86400, 120, may_use_gpu=True)
-_REFEREE = _Kind("referee", 7200, 3600, 30, may_use_gpu=False)
-_KINDS = {
-    RunType.TRAINING: _TRAINER,
-    RunType.CERTIFICATION: _TRAINER,
-    RunType.EVALUATION: _REFEREE,
-    RunType.TESTING: _REFEREE,
-}
-
-
 @dataclass(frozen=True)
 class Placement:
     """Where the workers of an install run.
 
-    `priority_classes` is by role, `trainer` or `referee`. `queue` is a LocalQueue of Kueue; empty
-    leaves Kueue out. `gpu_products` are values of the label nvidia.com/gpu.product, empty for any.
-    `tls_secret` is what workers show to services that speak TLS; empty where those do not.
+    `priority_classes` is by what a pod is for: `trainer`, `referee`, `match` or `build`. `queue` is
+    a LocalQueue of Kueue; empty leaves Kueue out. `gpu_products` are values of the label
+    nvidia.com/gpu.product, empty for any. `tls_secret` is what workers show to services that speak
+    TLS; empty where those do not. `match_runtime_class` is for the pods of agents, which run
+    `agent_command`; empty runs them as the cluster runs everything.
     """
 
     namespace: str
@@ -91,6 +91,8 @@ class Placement:
     queue: str = ""
     image_pull_secrets: Sequence[str] = ()
     tls_secret: str = ""
+    match_runtime_class: str = ""
+    agent_command: Sequence[str] = AGENT_COMMAND
 
 
 def job_name(name: str) -> str:
@@ -101,9 +103,8 @@ def job_name(name: str) -> str:
 
 def job(launch: Launch, placement: Placement) -> Manifest:
     """Return the Job of an attempt; raise ValueError naming the field and its rule."""
-    kind = _KINDS.get(launch.kind)
-    if kind is None:
-        raise ValueError(f"kind: a run of type {launch.kind} has no worker")
+    kind = kube_kinds.kind_of(launch)
+    is_queued = bool(placement.queue) and not kind.subject
     template = {
         "spec": _pod_spec(launch, placement, kind),
     }
@@ -112,21 +113,19 @@ def job(launch: Launch, placement: Placement) -> Manifest:
         "completions": launch.learners,
         "completionMode": "Indexed" if launch.learners > 1 else "NonIndexed",
         "backoffLimit": 0,
-        "podFailurePolicy": {"rules": _failure_rules()},
+        "podFailurePolicy": {"rules": _failure_rules(kind)},
         "podReplacementPolicy": "Failed",
         "ttlSecondsAfterFinished": kind.ttl_s,
         # Kueue starts the Jobs in its queues by itself.
-        "suspend": bool(placement.queue),
+        "suspend": is_queued,
         "template": template,
     }
-    deadline_s = kind.deadline_s
-    if launch.deadline_s is not None:
-        deadline_s = max(0, round(launch.deadline_s)) + _DEADLINE_MARGIN_S
+    deadline_s = kube_kinds.deadline_s(launch)
     if deadline_s is not None:
         spec["activeDeadlineSeconds"] = deadline_s
     labels = _labels(launch, kind, _digest(spec))
     template["metadata"] = {"labels": labels}
-    queueing = _queue_labels(placement, kind)
+    queueing = _queue_labels(placement, kind) if is_queued else {}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -139,53 +138,35 @@ def job(launch: Launch, placement: Placement) -> Manifest:
     }
 
 
-def secret(launch: Launch, placement: Placement, owner: Mapping[str, Any]) -> Manifest:
-    """Return the Secret of an attempt; with its Job, `owner`, it is gone too."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": _owned(launch, placement, owner),
-        "type": "Opaque",
-        "stringData": dict(launch.secrets),
-    }
+def agent_hostname(seat: int) -> str:
+    """Return what the pod of a seat is called below its attempt's name."""
+    return f"agent-{seat}"
 
 
-def service(launch: Launch, placement: Placement, owner: Mapping[str, Any]) -> Manifest:
-    """Return the Service that gives learners their names, before any of them is ready."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": _owned(launch, placement, owner),
-        "spec": {
-            "clusterIP": "None",
-            "publishNotReadyAddresses": True,
-            "selector": {NAME_LABEL: launch.name},
-        },
-    }
+def _agents(launch: Launch, placement: Placement) -> dict[str, str]:
+    """Return what tells the referee of a match where its agents are, in the order of the seats."""
+    if not launch.subject_id:
+        return {}
+    domain = f"{job_name(launch.name)}.{placement.namespace}.svc:{AGENT_PORT}"
+    hosts = [f"{agent_hostname(seat)}.{domain}" for seat in range(launch.seats)]
+    return {"ELODROME_AGENTS": ",".join(hosts)}
 
 
-def _owned(launch: Launch, placement: Placement, owner: Mapping[str, Any]) -> Manifest:
-    """Return the metadata of an object that goes with the Job of its attempt."""
-    reference = {key: owner["metadata"][key] for key in ("name", "uid")}
-    return {
-        "name": job_name(launch.name),
-        "namespace": placement.namespace,
-        "labels": {MANAGED_BY: OWNER, NAME_LABEL: launch.name},
-        "ownerReferences": [{"apiVersion": "batch/v1", "kind": "Job", **reference}],
-    }
-
-
-def _failure_rules() -> list[Manifest]:
+def _failure_rules(kind: Kind) -> list[Manifest]:
     """End the Job with its pod, whatever ended it, and have the Job say what it was."""
     lost_place = {"type": "DisruptionTarget", "status": "True"}
-    ours = {"containerName": CONTAINER, "operator": "In", "values": _OUR_EXIT_CODES}
+    codes = (
+        {"operator": "NotIn", "values": [0]}
+        if kind.subject
+        else {"operator": "In", "values": _OUR_EXIT_CODES}
+    )
     return [
         {"action": "FailJob", "onPodConditions": [lost_place]},
-        {"action": "FailJob", "onExitCodes": ours},
+        {"action": "FailJob", "onExitCodes": {"containerName": CONTAINER, **codes}},
     ]
 
 
-def _labels(launch: Launch, kind: _Kind, digest: str) -> dict[str, str]:
+def _labels(launch: Launch, kind: Kind, digest: str) -> dict[str, str]:
     labels = {
         "app.kubernetes.io/name": "elodrome",
         "app.kubernetes.io/component": kind.role,
@@ -198,18 +179,25 @@ def _labels(launch: Launch, kind: _Kind, digest: str) -> dict[str, str]:
         "elo/owner": launch.owner_id,
         "elo/spec": digest,
     }
+    if kind.subject:
+        labels[kind.subject] = launch.subject_id
     if launch.learners > 1:
         labels["elo/together"] = "true"
-    for name, value in labels.items():
-        _check(_LABEL_VALUE, value, f"label {name}", "at most 63 letters, digits, - _ and .")
+    if launch.seats:
+        labels[SEATS_LABEL] = str(launch.seats)
+    check_labels(labels)
     return labels
 
 
-def _queue_labels(placement: Placement, kind: _Kind) -> dict[str, str]:
-    if not placement.queue:
-        return {}
+def check_labels(labels: Mapping[str, str]) -> None:
+    """Raise ValueError naming the first label whose value cannot be one."""
+    for name, value in labels.items():
+        _check(_LABEL_VALUE, value, f"label {name}", "at most 63 letters, digits, - _ and .")
+
+
+def _queue_labels(placement: Placement, kind: Kind) -> dict[str, str]:
     labels = {QUEUE_LABEL: placement.queue}
-    if priority := placement.priority_classes.get(kind.role):
+    if priority := placement.priority_classes.get(kind.priority):
         labels["kueue.x-k8s.io/priority-class"] = priority
     return labels
 
@@ -218,26 +206,20 @@ def _digest(spec: Manifest) -> str:
     return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _pod_spec(launch: Launch, placement: Placement, kind: _Kind) -> Manifest:
+def _pod_spec(launch: Launch, placement: Placement, kind: Kind) -> Manifest:
     gpus = launch.resources.gpus if kind.may_use_gpu else 0
     spec: Manifest = {
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": kind.grace_s,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": _USER_ID,
-            "runAsGroup": _USER_ID,
-            "fsGroup": _USER_ID,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": POD_SECURITY,
         "containers": [_container(launch, placement, gpus)],
         "volumes": _volumes(launch.resources.memory_bytes, placement),
     }
     if launch.learners > 1:
         spec["subdomain"] = job_name(launch.name)
-    if priority := placement.priority_classes.get(kind.role):
+    if priority := placement.priority_classes.get(kind.priority):
         spec["priorityClassName"] = priority
     if placement.runtime_class:
         spec["runtimeClassName"] = placement.runtime_class
@@ -267,15 +249,11 @@ def _container(launch: Launch, placement: Placement, gpus: int) -> Manifest:
     return {
         "name": CONTAINER,
         "image": placement.image,
-        "command": [_literal(word, "command") for word in launch.command],
+        "command": [literal(word, "command") for word in launch.command],
         "env": _environment(launch, placement) + _meeting(launch, placement),
         "workingDir": "/work",
         "resources": {"requests": requests, "limits": limits},
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
+        "securityContext": CONTAINER_SECURITY,
         "terminationMessagePolicy": "File",
         "volumeMounts": [
             {"name": "work", "mountPath": "/work"},
@@ -317,6 +295,7 @@ def _environment(launch: Launch, placement: Placement) -> list[Manifest]:
         **({"ELODROME_TLS_DIR": _TLS_DIRECTORY} if placement.tls_secret else {}),
         **launch.environment,
         "ELODROME_JOB": launch.name,
+        **_agents(launch, placement),
     }
     for name in (*plain, *launch.secrets):
         rule = "letters, digits and underscores, no digit first"
@@ -324,7 +303,7 @@ def _environment(launch: Launch, placement: Placement) -> list[Manifest]:
     if both := plain.keys() & launch.secrets.keys():
         raise ValueError(f"environment variable {min(both)}: is a secret and no secret at once")
     shown = [
-        {"name": name, "value": _literal(value, f"environment variable {name}")}
+        {"name": name, "value": literal(value, f"environment variable {name}")}
         for name, value in plain.items()
     ]
     reference = job_name(launch.name)
@@ -351,7 +330,7 @@ def _meeting(launch: Launch, placement: Placement) -> list[Manifest]:
     ]
 
 
-def _literal(text: str, field_name: str) -> str:
+def literal(text: str, field_name: str) -> str:
     """Return text that the kubelet leaves as it is, where it would put values for $(NAME)."""
     if "\0" in text:
         raise ValueError(f"{field_name}: holds a NUL byte")

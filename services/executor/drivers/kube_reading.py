@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from services.executor.drivers.driver import Fault, Observation, Phase
-from services.executor.drivers.kube_job import CONTAINER, QUEUE_LABEL
+from services.executor.drivers.kube_job import CONTAINER, QUEUE_LABEL, SEATS_LABEL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,6 +62,17 @@ def is_suspended(job: Manifest) -> bool:
     return bool(job["spec"].get("suspend"))
 
 
+def is_queued(job: Manifest) -> bool:
+    """Say whether the Job waits in a queue of Kueue, which starts it and starts it again."""
+    return QUEUE_LABEL in (job["metadata"].get("labels") or {})
+
+
+def seats(job: Manifest) -> int:
+    """Return how many pods of agents belong to the Job."""
+    text = (job["metadata"].get("labels") or {}).get(SEATS_LABEL, "")
+    return int(text) if text.isdecimal() else 0
+
+
 def condition(item: Manifest, kind: str) -> Mapping[str, Any] | None:
     """Return a condition that holds."""
     for found in item.get("status", {}).get("conditions") or ():
@@ -72,7 +83,7 @@ def condition(item: Manifest, kind: str) -> Mapping[str, Any] | None:
 
 def _is_held_for_good(job: Manifest) -> bool:
     """Say whether it was held back by the executor; Kueue holds those back that queue."""
-    return is_suspended(job) and QUEUE_LABEL not in job["metadata"].get("labels", {})
+    return is_suspended(job) and not is_queued(job)
 
 
 def _state(pod: Manifest) -> Mapping[str, Any]:

@@ -1,5 +1,8 @@
 """Workers as Jobs of a Kubernetes cluster, one Job for each attempt, with one pod for each learner.
 
+Beside the Job of a match or a build there is a pod for each of its agents, which is not followed:
+the worker, its referee, notices when an agent is gone.
+
 Everything that has to survive is in the cluster: another executor adopts what it finds there. A
 cluster that does not answer changes nothing: what was last heard of a worker still holds, and
 what could not be done is done again.
@@ -17,7 +20,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from services.executor import log_text, wakeups
-from services.executor.drivers import kube_job, kube_reading
+from services.executor.drivers import kube_job, kube_owned, kube_reading
 from services.executor.drivers.driver import Observation, Phase
 from services.executor.drivers.kube_api import AwayError, RefusedError
 from services.executor.drivers.kube_logs import PodLog
@@ -59,6 +62,7 @@ class KubernetesDriver:
         self._pods = Mirror(api, self._pods_path, self._wake)
         self._logs: dict[str, PodLog] = {}
         self._killed_at: dict[str, float] = {}
+        self._dismissed: set[str] = set()
         directory.mkdir(parents=True, exist_ok=True)
 
     async def run(self) -> None:
@@ -84,7 +88,7 @@ class KubernetesDriver:
             raise AwayError(f"the API server was not heard of for {away_s:.0f} s")
 
     async def launch(self, launch: Launch) -> None:
-        """Create the Job of the attempt and its Secret, unless they are there."""
+        """Create the Job of the attempt and what goes with it, unless they are there."""
         try:
             manifest = kube_job.job(launch, self._placement)
         except ValueError as error:
@@ -103,11 +107,22 @@ class KubernetesDriver:
             if refusal.status != HTTPStatus.CONFLICT:
                 raise
             job = self._adopt(launch)
-        if launch.learners > 1:
-            self._ensure(self._services_path, kube_job.service(launch, self._placement, job))
-        # Nothing starts without its secret, so that the others' names are known by then.
-        self._ensure(self._secrets_path, kube_job.secret(launch, self._placement, job))
+        if launch.learners > 1 or launch.seats:
+            self._ensure(self._services_path, kube_owned.service(launch, self._placement, job))
+        if not (kube_reading.is_finished(job) or kube_reading.is_suspended(job)):
+            for pod in kube_owned.agents(launch, self._placement, job):
+                self._begin(pod)
+        # No worker starts without its secret, so that whom it looks for has a name by then.
+        self._ensure(self._secrets_path, kube_owned.secret(launch, self._placement, job))
         self._jobs.put(job)
+
+    def _begin(self, pod: Manifest) -> None:
+        """Create a pod that may be there already."""
+        try:
+            self._api.create(self._pods_path, pod)
+        except RefusedError as refusal:
+            if refusal.status != HTTPStatus.CONFLICT:
+                raise
 
     def _ensure(self, path: str, item: Manifest) -> None:
         """Create an object, or bring the one that is there to what it should be."""
@@ -193,7 +208,7 @@ class KubernetesDriver:
 
     def _hold(self, name: str) -> None:
         """Have the cluster end the pod of a Job, and start none."""
-        if self._placement.queue:
+        if self._is_queued(name):
             self._deactivate(name)
             return
         try:
@@ -201,6 +216,11 @@ class KubernetesDriver:
         except RefusedError as refusal:
             if refusal.status != HTTPStatus.NOT_FOUND:
                 raise
+
+    def _is_queued(self, name: str) -> bool:
+        """Say whether it is Kueue that starts a Job; what is not known yet queues if any does."""
+        job = self._jobs.get(name)
+        return bool(self._placement.queue) and (job is None or kube_reading.is_queued(job.object))
 
     def _deactivate(self, name: str) -> None:
         """Take a Job out of its queue: Kueue would start again what only the Job says to hold."""
@@ -228,10 +248,12 @@ class KubernetesDriver:
 
     def _kill(self, name: str) -> bool:
         job, pod = self._jobs.get(name), self._pods.get(name)
-        if job is not None and not job.is_gone and not kube_reading.is_finished(job.object):
-            is_queued = bool(self._placement.queue)
-            if is_queued or not kube_reading.is_suspended(job.object):
+        if job is not None:
+            is_over = job.is_gone or kube_reading.is_finished(job.object)
+            is_held = kube_reading.is_suspended(job.object) and not self._is_queued(name)
+            if not (is_over or is_held):
                 self._hold(name)
+            self._dismiss_agents(name, job.object)
         pods = [*([pod] if pod else []), *self._pods.others(name)]
         left = [each for each in pods if not (each.is_gone or kube_reading.has_ended(each.object))]
         if not left:
@@ -242,6 +264,15 @@ class KubernetesDriver:
             path = f"{self._pods_path}/{each.object['metadata']['name']}"
             self._api.delete(path, gracePeriodSeconds=0 if is_lost else _KILL_GRACE_S)
         return False
+
+    def _dismiss_agents(self, name: str, job: Manifest) -> None:
+        """Kill the pods of an attempt's agents, which would last as long as its Job otherwise."""
+        if name in self._dismissed:
+            return
+        for seat in range(kube_reading.seats(job)):
+            path = f"{self._pods_path}/{kube_owned.agent_name(name, seat)}"
+            self._api.delete(path, gracePeriodSeconds=_KILL_GRACE_S)
+        self._dismissed.add(name)
 
     async def read_log(self, name: str, offset_bytes: int, limit_bytes: int) -> bytes:
         """Read from the file that takes the worker's output."""
@@ -277,6 +308,7 @@ class KubernetesDriver:
         if (log := self._logs.pop(name, None)) is not None:
             log.end()
         self._killed_at.pop(name, None)
+        self._dismissed.discard(name)
         self._log_file(name).unlink(missing_ok=True)
         for mirror in (self._jobs, self._pods):
             mirror.forget(name)

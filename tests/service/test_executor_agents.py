@@ -1,0 +1,326 @@
+"""Matches on a cluster: the pods of agents beside their referee's Job, and what they can reach."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+import socket
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from services.executor.drivers import kube_owned
+from services.executor.drivers.driver import Launch, Observation, Phase
+from services.executor.drivers.kube_api import KubeApi
+from services.executor.drivers.kube_job import Placement
+from services.executor.drivers.kubernetes import KubernetesDriver
+from services.executor.states import RunType
+from tests import chart
+from tests.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from pathlib import Path
+
+    from tests.cluster.cluster import Cluster
+
+NAME = "0c6f6e52-a1"
+JOB = f"elo-{NAME}"
+MATCH_ID = "6a3c8a7e-52d0-4f5a-9a55-0c6e8e1f2b34"
+WAITS = "trap 'exit 0' TERM; echo ready; while :; do sleep 0.05; done"
+ECHO = """
+import socket
+with socket.create_server(("", 7000)) as door:
+    connection, _ = door.accept()
+    with connection:
+        while data := connection.recv(1024):
+            connection.sendall(b"heard " + data)
+"""
+ASKS = """
+import os, socket
+for agent in os.environ["ELODROME_AGENTS"].split(","):
+    host, _, port = agent.partition(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(agent.encode())
+        connection.shutdown(socket.SHUT_WR)
+        print(connection.makefile().read(), flush=True)
+"""
+HOARDS = """
+import signal
+data = bytearray(700 << 20)
+data[::4096] = bytes(len(data) // 4096)
+signal.pause()
+"""
+LOOKS = """
+import json, os, socket
+def fails(attempt):
+    try:
+        attempt()
+    except OSError as error:
+        return type(error).__name__
+    return ""
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+open("/tmp/mine", "w").write("x")
+print(json.dumps({
+    "ids": [os.getuid(), os.getgid()],
+    "capabilities": int(status["CapEff"], 16) | int(status["CapBnd"], 16),
+    "new privileges": int(status["NoNewPrivs"]),
+    "root": fails(lambda: open("/mine", "w")),
+    "code": fails(lambda: open(os.__file__, "w")),
+    "too much": fails(lambda: open("/tmp/much", "wb").write(bytes(80 << 20))),
+    "processes": [name for name in os.listdir("/proc") if name.isdigit()],
+    "network": [name for _, name in socket.if_nameindex()],
+    "outside": fails(lambda: socket.create_connection(("127.0.0.1", OUT), 1)),
+    "names": fails(lambda: socket.getaddrinfo("executor.elodrome.svc", 50052)),
+    "host": socket.gethostname(),
+    "environment": sorted(os.environ),
+}), flush=True)
+"""
+
+
+@asynccontextmanager
+async def a_driver(
+    cluster: Cluster, home: Path, account: Path | None = None, **fields: Any
+) -> AsyncIterator[KubernetesDriver]:
+    who = account or cluster.kubeconfig()
+    api = KubeApi(kubeconfig=who, queries_per_s=1000, connections=16)
+    placement = Placement(
+        namespace=cluster.namespace, image="example.org/worker:1", match_runtime_class="gvisor"
+    )
+    driver = KubernetesDriver(api, replace(placement, **fields), home / "jobs")
+    following = asyncio.create_task(driver.run())
+    yield driver
+    following.cancel()
+
+
+def python(program: str) -> list[str]:
+    return ["python", "-c", program]
+
+
+def a_launch(command: Sequence[str] = ("/bin/sh", "-c", WAITS), **fields: Any) -> Launch:
+    about = {"kind": RunType.MATCH, "seats": 2, "subject_id": MATCH_ID}
+    secrets = {"ELODROME_JOB_TOKEN": "the token"}
+    return Launch(NAME, list(command), {}, **{"secrets": secrets} | about | fields)
+
+
+async def exits(driver: KubernetesDriver) -> Observation:
+    async def seen() -> Observation | None:
+        found = (await driver.observe([NAME]))[NAME]
+        return found if found.phase is Phase.EXITED else None
+
+    return await eventually(seen, within_s=30)
+
+
+async def reaped(driver: KubernetesDriver) -> None:
+    await eventually(lambda: driver.reap(NAME), within_s=30)
+
+
+def agents(cluster: Cluster) -> list[str]:
+    found = cluster.store.list("pods", {"elo/agent-of": NAME})
+    return sorted(pod["metadata"]["name"] for pod in found)
+
+
+async def agents_run(cluster: Cluster) -> None:
+    def do_run() -> bool:
+        found = cluster.store.list("pods", {"elo/role": "agent"})
+        phases = [pod.get("status", {}).get("phase") for pod in found]
+        return phases == ["Running", "Running"]
+
+    await eventually(do_run, within_s=30)
+
+
+async def ends(cluster: Cluster, pod: str) -> dict[str, Any]:
+    def has_ended() -> bool:
+        return pod in cluster._pods and cluster.pod(pod).has_ended.is_set()
+
+    await eventually(has_ended, within_s=30)
+    return cluster.store.get("pods", pod)["status"]
+
+
+def printed(cluster: Cluster, pod: str) -> str:
+    return b"".join(cluster.pod(pod).log(follow=False)).decode()
+
+
+BOTH = [f"{JOB}-agent-0", f"{JOB}-agent-1"]
+
+
+async def test_a_referee_speaks_with_the_agent_of_each_seat(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    async with a_driver(cluster, tmp_path, agent_command=python(ECHO)) as driver:
+        await driver.launch(a_launch(python(ASKS)))
+        [job] = cluster.store.list("jobs", {"elo/match": MATCH_ID})
+        assert (job["metadata"]["name"], agents(cluster)) == (JOB, BOTH)
+        name = f"agent-1.{JOB}.{cluster.namespace}.svc"
+        [address] = await eventually(lambda: cluster.names.resolve(name))
+        assert (await exits(driver)).exit_code == 0
+        words = (await driver.read_log(NAME, 0, 1 << 16)).decode()
+        assert words.count("heard 127.") == 2
+        assert f"heard {address}:7000\n" in words
+        # They are not taken for the worker, which has ended by itself.
+        await eventually(lambda: all(cluster.pod(pod).exit_code == 0 for pod in BOTH))
+
+
+async def test_an_agent_finds_nothing_and_nobody(cluster: Cluster, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        program = LOOKS.replace("OUT", str(door.getsockname()[1]))
+        async with a_driver(cluster, tmp_path, agent_command=python(program)) as driver:
+            await driver.launch(a_launch(seats=1))
+            pod = f"{JOB}-agent-0"
+            await ends(cluster, pod)
+            assert cluster.pod(pod).exit_code == 0, printed(cluster, pod)
+            found = json.loads(printed(cluster, pod))
+    assert found == {
+        "ids": [10001, 10001],
+        "capabilities": 0,
+        "new privileges": 1,
+        "root": "OSError",
+        "code": "OSError",
+        "too much": "OSError",
+        "processes": ["1"],
+        "network": ["lo"],
+        "outside": "ConnectionRefusedError",
+        "names": "gaierror",
+        "host": "agent-0",
+        "environment": [
+            *("LANG", "PATH", "PWD", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "PYTHONUNBUFFERED")
+        ],
+    }
+
+
+async def test_agents_are_gone_with_their_attempt_before_its_job_is(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    async with a_driver(cluster, tmp_path, agent_command=["/bin/sh", "-c", WAITS]) as driver:
+        await driver.launch(a_launch(["/bin/sh", "-c", "exit 3"]))
+        await agents_run(cluster)
+        assert (await exits(driver)).exit_code == 3
+        await reaped(driver)
+        await eventually(lambda: not agents(cluster), within_s=30)
+        assert cluster.store.get("jobs", JOB)
+        # An attempt that is over gets no new ones.
+        await driver.launch(a_launch(["/bin/sh", "-c", "exit 3"]))
+        assert not agents(cluster)
+        await driver.discard(NAME)
+        for kind in ("jobs", "secrets", "services"):
+            assert not cluster.store.list(kind)
+
+
+async def test_agents_are_gone_with_a_job_that_somebody_deletes(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    async with a_driver(cluster, tmp_path, agent_command=["/bin/sh", "-c", WAITS]) as driver:
+        await driver.launch(a_launch())
+        await agents_run(cluster)
+        cluster.delete("jobs", JOB, {})
+        await eventually(lambda: not cluster.store.list("pods"), within_s=30)
+
+
+async def test_a_stopped_match_ends_everywhere(cluster: Cluster, tmp_path: Path) -> None:
+    fields = {"agent_command": ["/bin/sh", "-c", WAITS], "queue": "team-a"}
+    async with a_driver(cluster, tmp_path, **fields) as driver:
+        await driver.launch(a_launch())
+        await agents_run(cluster)
+        await eventually(lambda: b"ready" in b"".join(cluster.pod_of(JOB).log(follow=False)))
+        # Although others queue: a match does not.
+        await driver.terminate(NAME)
+        assert (await exits(driver)).exit_code == 0
+        await reaped(driver)
+        await eventually(lambda: not cluster.store.list("pods", {"elo/role": "agent"}))
+
+
+@pytest.mark.parametrize("missing", [BOTH, BOTH[1:], []])
+async def test_what_a_launch_that_was_cut_off_left_out_is_made_by_the_next(
+    cluster: Cluster, tmp_path: Path, missing: list[str]
+) -> None:
+    async with a_driver(cluster, tmp_path, agent_command=["/bin/sh", "-c", WAITS]) as driver:
+        cluster.holds_pods = True
+        await driver.launch(a_launch())
+        await agents_run(cluster)
+        for name in missing:
+            cluster.delete("pods", name, {"gracePeriodSeconds": 0})
+        if len(missing) == len(BOTH):
+            cluster.store.remove("services", JOB)
+        cluster.store.remove("secrets", JOB)
+        cluster.holds_pods = False
+
+    async with a_driver(cluster, tmp_path / "heir", agent_command=["/bin/sh", "-c", WAITS]) as heir:
+
+        async def is_absent() -> bool:
+            return (await heir.observe([NAME]))[NAME].phase is Phase.ABSENT
+
+        await eventually(is_absent, within_s=30)
+        await heir.launch(a_launch())
+        assert agents(cluster) == BOTH
+        assert cluster.store.get("services", JOB)
+        await agents_run(cluster)
+
+        async def is_at_work() -> bool:
+            return (await heir.observe([NAME]))[NAME].phase is Phase.RUNNING
+
+        await eventually(is_at_work, within_s=30)
+        assert len(cluster.store.list("jobs")) == 1
+
+
+async def test_a_cluster_that_goes_away_leaves_nothing_half_done(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    async with a_driver(cluster, tmp_path, agent_command=["/bin/sh", "-c", WAITS]) as driver:
+        await driver.launch(a_launch())
+        await agents_run(cluster)
+        cluster.api.go_down()
+        assert not await driver.reap(NAME)
+        assert agents(cluster) == BOTH
+        cluster.api.come_back()
+        await reaped(driver)
+        await eventually(lambda: not agents(cluster), within_s=30)
+
+
+async def test_an_agent_that_takes_more_memory_than_its_limit_is_killed(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    async with a_driver(cluster, tmp_path, agent_command=python(HOARDS)) as driver:
+        await driver.launch(a_launch(seats=1))
+        [status] = (await ends(cluster, BOTH[0]))["containerStatuses"]
+        assert status["state"]["terminated"]["reason"] == "OOMKilled"
+
+
+async def test_an_agent_that_nobody_comes_for_ends_at_its_deadline(cluster: Cluster) -> None:
+    [pod, _] = kube_owned.agents(
+        a_launch(),
+        Placement("workloads", "example.org/worker:1", match_runtime_class="gvisor"),
+        {"metadata": {"name": JOB, "uid": "the uid"}},
+    )
+    pod["spec"]["activeDeadlineSeconds"] = 1
+    pod["spec"]["containers"][0]["command"] = ["/bin/sh", "-c", WAITS]
+    cluster.store.create("pods", pod)
+    status = await ends(cluster, BOTH[0])
+    assert (status["phase"], status["reason"]) == ("Failed", "DeadlineExceeded")
+
+
+async def test_the_rights_of_the_chart_are_enough(cluster: Cluster, tmp_path: Path) -> None:
+    found = chart.objects("production")
+    for kind, resource in (("Role", "roles"), ("RoleBinding", "rolebindings")):
+        [item] = copy.deepcopy(list(chart.of_kind(found, kind).values()))
+        item["metadata"]["namespace"] = cluster.namespace
+        cluster.store.create(resource, item)
+    account = cluster.kubeconfig(chart.NAMESPACE, "elodrome-executor")
+    async with a_driver(cluster, tmp_path, account, agent_command=python(ECHO)) as driver:
+        await driver.launch(a_launch(python(ASKS)))
+        assert (await exits(driver)).exit_code == 0
+        await reaped(driver)
+        await eventually(lambda: not agents(cluster), within_s=30)
+
+
+async def test_calls_are_no_more_for_an_attempt_without_agents(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    async with a_driver(cluster, tmp_path) as driver:
+        await driver.launch(Launch(NAME, ["/bin/sh", "-c", "exit 0"], {}))
+        await exits(driver)
+        before = len(cluster.api.requests)
+        await reaped(driver)
+        assert len(cluster.api.requests) == before
