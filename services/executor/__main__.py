@@ -75,6 +75,7 @@ def _driver(settings: ExecutorSettings) -> tuple[Driver, dict[str, Loop]]:
         queue=settings.kube_queue,
         image_pull_secrets=settings.kube_image_pull_secrets,
         tls_secret=settings.kube_tls_secret,
+        match_runtime_class=settings.kube_match_runtime_class,
     )
     driver = KubernetesDriver(api, placement, directory)
     return driver, {"cluster": driver.run}

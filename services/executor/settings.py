@@ -14,6 +14,12 @@ from kit.settings import ServiceSettings, TlsDirectory
 _DNS_LABEL = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 _UUID = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 _OwnerId = Annotated[str, StringConstraints(pattern=_UUID)]
+_OPTIONAL_NAMES = (
+    "kube_runtime_class",
+    "kube_match_runtime_class",
+    "kube_queue",
+    "kube_tls_secret",
+)
 _IMAGE = re.compile(r"[^\s@]+(:(?!latest$)[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}|@sha256:[0-9a-f]{64})")
 
 
@@ -85,10 +91,16 @@ class ExecutorSettings(ServiceSettings):
     """Kubeconfig that leads to the cluster; without one it is the pod's own service account."""
     kube_queries_per_s: float = Field(default=20, gt=0, le=10_000)
     """Calls to the API server a second; a second's worth of them may come at once."""
-    kube_priority_classes: dict[Literal["trainer", "referee"], str] = Field(default_factory=dict)
-    """PriorityClass of each role, as a JSON object."""
+    kube_priority_classes: dict[Literal["trainer", "referee", "match", "build"], str] = Field(
+        default_factory=dict
+    )
+    """PriorityClass of trainers, of referees of our own agents, and of matches and builds of the
+    agents of others with all their pods, as a JSON object."""
     kube_runtime_class: str = ""
     """RuntimeClass of the workers; empty for the cluster's default."""
+    kube_match_runtime_class: str = ""
+    """RuntimeClass of the pods that run agents of others; empty for the cluster's default, which
+    keeps them apart no better than any other pod."""
     kube_queue: str = ""
     """LocalQueue of Kueue that the Jobs wait in; empty leaves Kueue out."""
     kube_image_pull_secrets: list[str] = Field(default_factory=list)
@@ -115,11 +127,9 @@ class ExecutorSettings(ServiceSettings):
         if not _IMAGE.fullmatch(self.worker_image):
             raise ValueError("worker_image: must name a tag other than `latest`, or a digest")
         names = {
-            "kube_runtime_class": [self.kube_runtime_class] if self.kube_runtime_class else [],
-            "kube_queue": [self.kube_queue] if self.kube_queue else [],
+            **{field: [name] for field in _OPTIONAL_NAMES if (name := getattr(self, field))},
             "kube_priority_classes": list(self.kube_priority_classes.values()),
             "kube_image_pull_secrets": self.kube_image_pull_secrets,
-            "kube_tls_secret": [self.kube_tls_secret] if self.kube_tls_secret else [],
         }
         for field, values in names.items():
             for value in values:

@@ -8,6 +8,10 @@ from itertools import permutations, product
 import pytest
 
 from kit.settings import SERVICES
+from services.executor.drivers import kube_job, kube_owned
+from services.executor.drivers.driver import Launch
+from services.executor.drivers.kube_job import Placement
+from services.executor.states import RunType
 from tests import chart, network_policies
 from tests.network_policies import Place
 
@@ -52,7 +56,19 @@ def pod(component: str, *, namespace: str = chart.NAMESPACE, **more: str) -> Pla
     return Place(namespace, labels | {name.replace("_", "/"): text for name, text in more.items()})
 
 
+def made(by_the_executor: chart.Manifest) -> Place:
+    return Place(chart.WORKLOADS, by_the_executor["metadata"]["labels"])
+
+
+def agents() -> list[chart.Manifest]:
+    return kube_owned.agents(MATCH, PLACEMENT, {"metadata": {"name": "elo-a1", "uid": "uid"}})
+
+
 LEARNER = pod("trainer", namespace=chart.WORKLOADS, elo_role="trainer", elo_together="true")
+MATCH = Launch("a1", ["referee"], {}, kind=RunType.MATCH, seats=2, subject_id="match")
+PLACEMENT = Placement(chart.WORKLOADS, "elodrome/worker:1")
+REFEREE = kube_job.job(MATCH, PLACEMENT)
+AGENTS = ("first agent", "second agent")
 LEARNERS = ("first learner", "second learner")
 PLACES = {
     **{name: pod(name) for name in SERVICES},
@@ -63,8 +79,8 @@ PLACES = {
     "trainer": pod("trainer", namespace=chart.WORKLOADS, elo_role="trainer"),
     "first learner": LEARNER,
     "second learner": LEARNER,
-    "referee": pod("referee", namespace=chart.WORKLOADS, elo_role="referee"),
-    "agent": pod("agent", namespace=chart.WORKLOADS, elo_role="agent"),
+    "referee": made(REFEREE["spec"]["template"]),
+    **dict(zip(AGENTS, map(made, agents()), strict=True)),
     "ingress": Place("ingress-nginx", {"app.kubernetes.io/name": "ingress-nginx"}),
     "prometheus": Place("monitoring", {"app.kubernetes.io/name": "prometheus"}),
     "DNS": Place("kube-system", {"k8s-app": "kube-dns"}),
@@ -77,10 +93,11 @@ OURS = {name for name, at in PLACES.items() if at.namespace in {chart.NAMESPACE,
 
 def edges() -> set[tuple[str, str, int, str]]:
     """Return every connection that may be made, as (from, to, port, protocol)."""
-    resolving = OURS - {"stranger", "agent"}
+    resolving = OURS - {"stranger", *AGENTS}
     calls = CALLS | {(name, callee) for name in LEARNERS for callee in ("executor", "registry")}
     wanted = {(caller, callee, GRPC[callee], "TCP") for caller, callee in calls}
     wanted |= {(*pair, port, "TCP") for pair in permutations(LEARNERS, 2) for port in PORTS}
+    wanted |= {("referee", name, 7000, "TCP") for name in AGENTS}
     wanted |= {(name, "DNS", 53, protocol) for name in resolving for protocol in ("TCP", "UDP")}
     wanted |= {(name, "postgresql", 5432, "TCP") for name in (*SERVICES, "setup of the database")}
     wanted |= {(name, "bus", 4222, "TCP") for name in (*SERVICES, "setup of the bus")}

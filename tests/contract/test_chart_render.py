@@ -136,6 +136,11 @@ def test_every_value_is_in_the_schema_and_explained() -> None:
             {"workloads": {"match": {"runtimeClassName": ""}}},
             "workloads.match.runtimeClassName: agents of others",
         ),
+        (
+            {"workloads": {"build": {"priorityClass": {"name": "elodrome-match"}}}},
+            "workloads.match.priorityClass.name: elodrome-match is made by workloads.build",
+        ),
+        ({"workloads": {"build": {"priorityClas": {}}}}, "priorityClas"),
         ({"workloads": {"namespace": "elodrome"}}, "workloads.namespace: elodrome is the"),
         (
             {"executor": {"podDisruptionBudget": {"enabled": True}}},

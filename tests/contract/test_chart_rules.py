@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING
 
 import pytest
 
 from kit.settings import SERVICES
+from services.executor.drivers import kube_owned
+from services.executor.drivers.driver import Launch
+from services.executor.drivers.kube_job import Placement
+from services.executor.states import RunType
 from tests import chart
 
 if TYPE_CHECKING:
@@ -79,11 +84,48 @@ def test_rights_are_few_and_in_the_namespace_of_the_workers(name: str) -> None:
         for verb in rule["verbs"]
     }
     wanted = {("jobs", v) for v in ("create", "get", "list", "watch", "patch", "delete")}
-    wanted |= {("pods", verb) for verb in ("list", "watch", "delete")} | {("pods/log", "get")}
+    wanted |= {("pods", verb) for verb in ("create", "list", "watch", "delete")}
+    wanted |= {("pods/log", "get")}
     wanted |= {(kind, verb) for kind in ("secrets", "services") for verb in ("create", "patch")}
     if name == "gpu":
         wanted |= {("workloads", "list"), ("workloads", "patch")}
     assert rights == wanted
+
+
+@EVERY
+def test_every_priority_that_the_executor_is_told_of_is_made(name: str) -> None:
+    found = chart.objects(name)
+    executor = next(p for p in chart.pods(found) if p.owner == "Deployment/elodrome-executor")
+    told = json.loads(chart.environment(executor)["ELODROME_KUBE_PRIORITY_CLASSES"])
+    made = chart.of_kind(found, "PriorityClass")
+    assert told.keys() == {"trainer", "referee", "match", "build"}
+    assert set(told.values()) == made.keys()
+    # Nobody loses a place to another worker, and a match goes before a training.
+    assert {each["preemptionPolicy"] for each in made.values()} == {"Never"}
+    assert made[told["trainer"]]["value"] < made[told["match"]]["value"] < 0
+
+
+def test_agents_run_where_the_values_say() -> None:
+    for runtime_class in ("gvisor", ""):
+        match = {"runtimeClassName": runtime_class, "allowUnsafeRuntime": True}
+        found = chart.changed("production", workloads={"match": match})
+        executor = next(p for p in chart.pods(found) if p.owner == "Deployment/elodrome-executor")
+        told = chart.environment(executor).get("ELODROME_KUBE_MATCH_RUNTIME_CLASS", "")
+        assert told == runtime_class
+
+
+@EVERY
+def test_the_quota_of_the_workers_lets_agents_in(name: str) -> None:
+    """A pod that leaves out CPU or memory is refused by a quota of it, whatever is left."""
+    launch = Launch("a1", ["x"], {}, kind=RunType.MATCH, seats=1, subject_id="match")
+    place = Placement(chart.WORKLOADS, "elodrome/worker:1")
+    [agent] = kube_owned.agents(launch, place, {"metadata": {"name": "elo-a1", "uid": "uid"}})
+    [container] = agent["spec"]["containers"]
+    [quota] = chart.of_kind(chart.objects(name), "ResourceQuota").values()
+    ways = {f"{way}.{name}" for way, held in container["resources"].items() for name in held}
+    of_everybody = {key for key in quota["spec"]["hard"] if key.endswith((".cpu", ".memory"))}
+    assert of_everybody
+    assert of_everybody <= ways
 
 
 @EVERY

@@ -164,6 +164,7 @@ def test_a_silent_worker_on_a_lost_node_was_evicted() -> None:
         ({"worker_image": "a b:1"}, "worker_image"),
         ({"worker_image": "w:1", "kube_namespace": "Not/This"}, "kube_namespace"),
         ({"worker_image": "w:1", "kube_queue": "a=b"}, "kube_queue"),
+        ({"worker_image": "w:1", "kube_match_runtime_class": "$x"}, "kube_match_runtime_class"),
         ({"worker_image": "w:1", "kube_image_pull_secrets": ["$x"]}, "kube_image_pull_secrets"),
         ({"worker_image": "w:1", "kube_priority_classes": {"king": "a"}}, "kube_priority_classes"),
     ],

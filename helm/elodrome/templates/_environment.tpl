@@ -30,8 +30,13 @@
 {{- $_ := set $env "ELODROME_DRIVER" "kubernetes" }}
 {{- $_ := set $env "ELODROME_KUBE_NAMESPACE" $v.workloads.namespace }}
 {{- $_ := set $env "ELODROME_WORKER_IMAGE" (include "elodrome.image" (dict "root" .root "image" $v.workloads.image)) }}
-{{- with $v.workloads.priorityClass.name }}{{ $_ := set $env "ELODROME_KUBE_PRIORITY_CLASSES" (dict "trainer" . "referee" . | toJson) }}{{ end }}
+{{- $classes := dict }}
+{{- with $v.workloads.priorityClass.name }}{{ $_ := set $classes "trainer" . }}{{ $_ := set $classes "referee" . }}{{ end }}
+{{- with $v.workloads.match.priorityClass.name }}{{ $_ := set $classes "match" . }}{{ end }}
+{{- with $v.workloads.build.priorityClass.name }}{{ $_ := set $classes "build" . }}{{ end }}
+{{- with $classes }}{{ $_ := set $env "ELODROME_KUBE_PRIORITY_CLASSES" (toJson .) }}{{ end }}
 {{- with $v.workloads.runtimeClassName }}{{ $_ := set $env "ELODROME_KUBE_RUNTIME_CLASS" . }}{{ end }}
+{{- with $v.workloads.match.runtimeClassName }}{{ $_ := set $env "ELODROME_KUBE_MATCH_RUNTIME_CLASS" . }}{{ end }}
 {{- with $v.workloads.kueue.queue }}{{ $_ := set $env "ELODROME_KUBE_QUEUE" . }}{{ end }}
 {{- with $v.workloads.tlsSecret }}{{ $_ := set $env "ELODROME_KUBE_TLS_SECRET" . }}{{ end }}
 {{- with $v.image.pullSecrets }}{{ $_ := set $env "ELODROME_KUBE_IMAGE_PULL_SECRETS" (toJson .) }}{{ end }}

@@ -19,6 +19,13 @@
 {{- include "elodrome.refuseHalf" (dict "root" . "path" "tls.existingSecret" "name" $v.tls.existingSecret "namespace" .Release.Namespace) }}
 {{- include "elodrome.refuseHalf" (dict "root" . "path" "workloads.tlsSecret" "name" $v.workloads.tlsSecret "namespace" $v.workloads.namespace) }}
 {{- if and (not $v.workloads.match.runtimeClassName) (not $v.workloads.match.allowUnsafeRuntime) }}{{ fail "workloads.match.runtimeClassName: agents of others need a sandboxed RuntimeClass; allowUnsafeRuntime: true lets them run without" }}{{ end }}
+{{- $made := dict }}
+{{- range $path, $class := dict "workloads.priorityClass" $v.workloads.priorityClass "workloads.match.priorityClass" $v.workloads.match.priorityClass "workloads.build.priorityClass" $v.workloads.build.priorityClass }}
+{{- if and $class.create $class.name }}
+{{- if hasKey $made $class.name }}{{ fail (printf "%s.name: %s is made by %s too; set create of one of them to false" $path $class.name (get $made $class.name)) }}{{ end }}
+{{- $_ := set $made $class.name $path }}
+{{- end }}
+{{- end }}
 {{- if eq $v.workloads.namespace .Release.Namespace }}{{ fail (printf "workloads.namespace: %s is the namespace of the release; workers need one of their own" .Release.Namespace) }}{{ end }}
 {{- if and $v.ingress.enabled (not $v.ingress.host) }}{{ fail "ingress.host: name the host that the Ingress answers to" }}{{ end }}
 {{- range $name := splitList " " (include "elodrome.services" .) }}
