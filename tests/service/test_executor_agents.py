@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from services.executor.drivers import kube_owned
+from services.executor.drivers import kube_owned, kube_reading
 from services.executor.drivers.driver import Launch, Observation, Phase
 from services.executor.drivers.kube_api import KubeApi
 from services.executor.drivers.kube_job import Placement
@@ -308,12 +308,15 @@ async def test_an_agent_that_nobody_comes_for_ends_at_its_deadline(cluster: Clus
     assert (status["phase"], status["reason"]) == ("Failed", "DeadlineExceeded")
 
 
-async def test_the_rights_of_the_chart_are_enough(cluster: Cluster, tmp_path: Path) -> None:
-    found = chart.objects("production")
-    for kind, resource in (("Role", "roles"), ("RoleBinding", "rolebindings")):
-        [item] = copy.deepcopy(list(chart.of_kind(found, kind).values()))
-        item["metadata"]["namespace"] = cluster.namespace
-        cluster.store.create(resource, item)
+async def test_the_rights_and_the_edges_of_the_chart_are_enough(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    kinds = {"Role": "roles", "RoleBinding": "rolebindings", "NetworkPolicy": "networkpolicies"}
+    for found in copy.deepcopy(chart.objects("production")):
+        metadata = found["metadata"]
+        if found["kind"] in kinds and metadata["namespace"] == chart.WORKLOADS:
+            metadata["namespace"] = cluster.namespace
+            cluster.store.create(kinds[found["kind"]], found)
     account = cluster.kubeconfig(chart.NAMESPACE, "elodrome-executor")
     async with a_driver(cluster, tmp_path, account, agent_command=python(ECHO)) as driver:
         await driver.launch(a_launch(python(ASKS)))
@@ -328,6 +331,12 @@ async def test_calls_are_no_more_for_an_attempt_without_agents(
     async with a_driver(cluster, tmp_path) as driver:
         await driver.launch(Launch(NAME, ["/bin/sh", "-c", "exit 0"], {}))
         await exits(driver)
+
+        def is_over() -> bool:
+            job = driver._jobs.get(NAME)
+            return job is not None and kube_reading.is_finished(job.object)
+
+        await eventually(is_over)
         before = len(cluster.api.requests)
         await reaped(driver)
         assert len(cluster.api.requests) == before

@@ -19,6 +19,7 @@ from deploy.laptop import broker
 from deploy.laptop.ports import free_port
 from deploy.laptop.postgres import start_postgres
 from tests import chart
+from tests.cluster import sandbox
 from tests.cluster.cluster import Cluster
 from tests.cluster.front import Front
 from tests.service import object_store
@@ -90,6 +91,7 @@ class Platform:
                     "endpoint": self.objects.url,
                 },
                 "executor": {"settings": fast},
+                "workloads": {"match": {"runtimeClassName": sandbox.RUNTIME_CLASS}},
                 "migrations": {"useHelmHooks": True},
                 "tests": {"enabled": True},
             },
