@@ -128,7 +128,7 @@ class Cluster:
     ) -> None:
         """Do what DELETE means for a resource; what it owns goes with it."""
         if resource == "pods":
-            if (pod := self._pods.get(name)) is not None:
+            if (pod := self._pods.get(name)) is not None and pod.is_known():
                 pod.delete(options.get("gracePeriodSeconds"))
             else:
                 self.store.remove(resource, name, namespace)

@@ -86,10 +86,22 @@ class Pod:
         return self._deleted.is_set()
 
     def change(self, change: Any) -> None:
+        with self._cluster.store.lock:
+            if self.is_known():
+                self._cluster.store.update("pods", self.name, change, self.namespace)
+
+    def is_known(self) -> bool:
+        """Say whether there is still this pod, and not none or another one of its name."""
         try:
-            self._cluster.store.update("pods", self.name, change, self.namespace)
+            item = self._cluster.store.get("pods", self.name, self.namespace)
         except StatusError:
-            return
+            return False
+        return item["metadata"]["uid"] == self._mark
+
+    def _forget(self) -> None:
+        with self._cluster.store.lock:
+            if self.is_known():
+                self._cluster.store.remove("pods", self.name, self.namespace)
 
     def disrupt(self, reason: str, message: str) -> None:
         self.conditions.append(condition("DisruptionTarget", reason, message))
@@ -101,7 +113,7 @@ class Pod:
             grace_s = self._spec.get("terminationGracePeriodSeconds", _GRACE_S)
         self._kill_at = min(self._kill_at, time.monotonic() + grace_s)
         if grace_s == 0 or self.has_ended.is_set():
-            self._cluster.store.remove("pods", self.name, self.namespace)
+            self._forget()
         elif not self._deleted.is_set():
             self.change(lambda item: item["metadata"].update(deletionTimestamp=now()))
             threading.Thread(target=self._ask_to_end, daemon=True).start()
@@ -276,7 +288,7 @@ class Pod:
             self.change(lambda item: item["status"].update(late))
         self.has_ended.set()
         if self._deleted.is_set():
-            self._cluster.store.remove("pods", self.name, self.namespace)
+            self._forget()
             shutil.rmtree(self._place / "work", ignore_errors=True)
 
     def _tell_ready(self, is_ready: bool) -> None:
