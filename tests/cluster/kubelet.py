@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import signal
@@ -20,6 +21,7 @@ from tests.cluster.store import Object, StatusError, now
 from tests.cluster.volumes import Surroundings, Volumes, size_bytes
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator
 
     from tests.cluster.cluster import Cluster
@@ -200,7 +202,7 @@ class Pod:
     def _begin(
         self, inside: Surroundings, environment: dict[str, str], output: BinaryIO
     ) -> subprocess.Popen[bytes]:
-        doors = [] if self._is_trusted else sandbox.listeners(self._container, self._address)
+        doors = [] if self._is_trusted else self._open_doors()
         command, directory = inside.command, inside.directory
         if not self._is_trusted:
             brought = {key: environment[key] for key in environment.keys() - {_MARK}}
@@ -220,6 +222,15 @@ class Pod:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+
+    def _open_doors(self) -> list[socket.socket]:
+        """Return what listens for the pod, which waits while somebody listens everywhere."""
+        while True:
+            try:
+                return sandbox.listeners(self._container, self._address)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE or self._deleted.wait(_POLL_S):
+                    raise
 
     def _look_after(self) -> None:
         """Return once the process has ended, and every other one of its container with it."""

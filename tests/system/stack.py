@@ -18,6 +18,7 @@ from psycopg.rows import dict_row
 from deploy.laptop import control, install, leftovers, programs, record
 from deploy.laptop.child import State
 from deploy.laptop.ports import free_ports
+from tests.cluster import sandbox
 from tests.cluster.cluster import Cluster
 from tests.waiting import eventually_sync
 
@@ -184,6 +185,7 @@ class ClusterStack(Stack):
             "ELODROME_DRIVER": "kubernetes",
             "ELODROME_KUBE_CONFIG": str(self.cluster.kubeconfig()),
             "ELODROME_KUBE_NAMESPACE": self.cluster.namespace,
+            "ELODROME_KUBE_MATCH_RUNTIME_CLASS": sandbox.RUNTIME_CLASS,
             "ELODROME_WORKER_IMAGE": "example.org/worker:1",
         }
         super().__init__(home, driver)
@@ -197,6 +199,9 @@ class ClusterStack(Stack):
         """Return the processes of running trainers and referees."""
         found = []
         for pod in self.cluster.running():
+            # Agents have no controller.
+            if not pod.owner:
+                continue
             with contextlib.suppress(psutil.NoSuchProcess):
                 found += [psutil.Process(pod.process.pid)] if pod.process is not None else []
         return found
