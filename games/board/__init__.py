@@ -1,5 +1,5 @@
 """Board games for two seats, by the rules of PettingZoo."""
 
-from games.board.environment import NAMES, BoardGame, Observation
+from games.board.environment import NAMES, SEAT_COUNT, BoardGame, Observation
 
-__all__ = ["NAMES", "BoardGame", "Observation"]
+__all__ = ["NAMES", "SEAT_COUNT", "BoardGame", "Observation"]

@@ -10,8 +10,10 @@ from services.evaluator.bell import Bell
 from services.evaluator.consumers import consumers
 from services.evaluator.peers import Registry
 from services.evaluator.reconciler import Reconciler
+from services.evaluator.servicers.agents import AgentServicer
 from services.evaluator.servicers.evaluations import EvaluationServicer
 from services.evaluator.servicers.gates import GateServicer
+from services.evaluator.servicers.matches import MatchServicer
 from services.evaluator.servicers.referee import RefereeServicer
 from services.evaluator.servicers.suites import SuiteServicer
 from services.evaluator.settings import EvaluatorSettings
@@ -31,6 +33,8 @@ def build(context: Context) -> server.Parts:
             EvaluationServicer(context.sessions, registry, reconciler, bell),
             RefereeServicer(context.sessions, bell),
             GateServicer(context.sessions, registry),
+            AgentServicer(context.sessions, reconciler, bell),
+            MatchServicer(context.sessions, reconciler, bell),
         ],
         loops={gauges.RECONCILER: reconciler.run},
         measures=[gauges.measure],

@@ -10,8 +10,9 @@ from sqlalchemy import select
 
 from kit import errors, parse
 from services.evaluator import ending, summary
-from services.evaluator.models.evaluation import Evaluation, State
+from services.evaluator.models.evaluation import Evaluation
 from services.evaluator.models.suite import SuiteVersion
+from services.evaluator.models.workload import State
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession

@@ -12,9 +12,12 @@ from sqlalchemy import func, or_, select
 
 from kit.bus import Consumer
 from services.evaluator import ending
+from services.evaluator.models.agent import Build
 from services.evaluator.models.checkpoint import SavedCheckpoint
-from services.evaluator.models.evaluation import Evaluation, State, Trigger
+from services.evaluator.models.evaluation import Evaluation, Trigger
+from services.evaluator.models.match import Match
 from services.evaluator.models.suite import Suite, SuiteVersion
+from services.evaluator.models.workload import State
 from services.evaluator.starting import Subject, lock_id, repeatable_id, start
 
 if TYPE_CHECKING:
@@ -25,6 +28,12 @@ if TYPE_CHECKING:
     from services.evaluator.bell import Bell
 
 log = structlog.get_logger("evaluator.consumers")
+
+_KINDS = {
+    run_pb2.RUN_TYPE_EVALUATION: Evaluation,
+    run_pb2.RUN_TYPE_MATCH: Match,
+    run_pb2.RUN_TYPE_BUILD: Build,
+}
 
 
 def consumers(bell: Bell) -> list[Consumer]:
@@ -48,7 +57,7 @@ def consumers(bell: Bell) -> list[Consumer]:
 
 
 class RunEvents:
-    """Follows the runs of evaluations; other runs are none of its business."""
+    """Follows the runs of workloads; other runs are none of its business."""
 
     def __init__(self, bell: Bell) -> None:
         self._bell = bell
@@ -56,20 +65,21 @@ class RunEvents:
     async def state_changed(
         self, session: AsyncSession, event: executor_events_pb2.RunStateChanged
     ) -> None:
-        """Learn the run of an evaluation, and its end if it has ended."""
-        if event.type != run_pb2.RUN_TYPE_EVALUATION or not event.request_id:
+        """Learn the run of a workload, and its end if it has ended."""
+        kind = _KINDS.get(event.type)
+        if kind is None or not event.request_id:
             return
-        evaluation = await session.get(Evaluation, event.request_id, with_for_update=True)
-        if evaluation is None or evaluation.run_owner_id != event.owner_id:
+        workload = await session.get(kind, event.request_id, with_for_update=True)
+        if workload is None or workload.run_owner_id != event.owner_id:
             log.info("run_of_nobody", run_id=event.run_id, request_id=event.request_id)
             return
-        if evaluation.run_id is None:
-            evaluation.run_id = event.run_id
-            evaluation.stop_due = evaluation.state in {State.FAILED, State.CANCELLED}
-        if evaluation.run_id == event.run_id:
+        if workload.run_id is None:
+            workload.run_id = event.run_id
+            workload.stop_due = workload.state in {State.FAILED, State.CANCELLED}
+        if workload.run_id == event.run_id:
             reason = event.last_error or event.reason
-            await ending.follow_run(session, evaluation, event.state, reason)
-            self._bell.ring(evaluation.id)
+            await ending.follow_run(session, workload, event.state, reason)
+            self._bell.ring(workload.id)
 
 
 async def checkpoint_saved(

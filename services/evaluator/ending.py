@@ -1,4 +1,4 @@
-"""How an evaluation ends, whoever notices: its worker, its run's events, or the reconciler."""
+"""How a workload ends, whoever notices: its worker, its run's events, or the reconciler."""
 
 from __future__ import annotations
 
@@ -8,14 +8,21 @@ from typing import TYPE_CHECKING
 from elodrome.executor.v1 import run_pb2
 
 from kit import outbox
-from services.evaluator import summary
-from services.evaluator.models.evaluation import Evaluation, current_time, episodes_of
+from services.evaluator import building, summary
+from services.evaluator.models.agent import Build
+from services.evaluator.models.evaluation import Evaluation, episodes_of
+from services.evaluator.models.match import Match
 from services.evaluator.models.suite import SuiteVersion
+from services.evaluator.models.workload import current_time
 from services.evaluator.summary import Played
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
+    from services.evaluator.models.workload import Workload
+
+KINDS: tuple[type[Evaluation | Match | Build], ...] = (Evaluation, Match, Build)
+"""Whatever the executor plays for the evaluator."""
 _CANCELLED = (run_pb2.RUN_STATE_CANCELLED, run_pb2.RUN_STATE_STOPPED)
 
 
@@ -29,41 +36,45 @@ async def complete(session: AsyncSession, evaluation: Evaluation) -> None:
         summary.summarize, episodes, version.metric_names, scenarios, evaluation.bootstrap_seed
     )
     evaluation.complete(results, await current_time(session))
-    outbox.emit(session, evaluation.to_event(), about=evaluation.id, origin=evaluation.traceparent)
+    await announce(session, evaluation)
 
 
-async def fail(session: AsyncSession, evaluation: Evaluation, error: str) -> None:
-    """End a locked evaluation without results."""
-    evaluation.fail(error, await current_time(session))
-    outbox.emit(session, evaluation.to_event(), about=evaluation.id, origin=evaluation.traceparent)
+async def fail(session: AsyncSession, workload: Workload, error: str) -> None:
+    """End a locked workload without results."""
+    workload.fail(error, await current_time(session))
+    await announce(session, workload)
 
 
-async def cancel(session: AsyncSession, evaluation: Evaluation, error: str) -> None:
-    """End a locked evaluation at somebody's wish; one that is cancelled stays as it is."""
-    before = evaluation.revision
-    evaluation.cancel(error, await current_time(session))
-    if evaluation.revision > before:
-        outbox.emit(
-            session, evaluation.to_event(), about=evaluation.id, origin=evaluation.traceparent
-        )
+async def cancel(session: AsyncSession, workload: Workload, error: str) -> None:
+    """End a locked workload at somebody's wish; one that is cancelled stays as it is."""
+    before = workload.revision
+    workload.cancel(error, await current_time(session))
+    if workload.revision > before:
+        await announce(session, workload)
 
 
-async def follow_run(
-    session: AsyncSession, evaluation: Evaluation, state: int, reason: str
-) -> None:
-    """Draw the conclusion from the state of a locked evaluation's run; none while it goes on."""
-    if not evaluation.is_active:
+async def announce(session: AsyncSession, workload: Workload) -> None:
+    """Tell of a workload that has just ended, and let what depends on it follow."""
+    if isinstance(workload, Build):
+        await building.conclude(session, workload)
+    elif isinstance(workload, (Evaluation, Match)):
+        event = workload.to_event()
+        outbox.emit(session, event, about=workload.id, origin=workload.traceparent)
+
+
+async def follow_run(session: AsyncSession, workload: Workload, state: int, reason: str) -> None:
+    """Draw the conclusion from the state of a locked workload's run; none while it goes on."""
+    if not workload.is_active:
         return
     if state == run_pb2.RUN_STATE_FAILED:
-        await fail(session, evaluation, f"its run failed: {reason or 'no reason was given'}")
+        await fail(session, workload, f"its run failed: {reason or 'no reason was given'}")
     elif state in _CANCELLED:
-        await cancel(session, evaluation, f"its run was ended: {reason or 'on request'}")
+        await cancel(session, workload, f"its run was ended: {reason or 'on request'}")
     elif state == run_pb2.RUN_STATE_COMPLETED:
-        if evaluation.episodes_done == evaluation.episodes_total:
-            await complete(session, evaluation)
+        if isinstance(workload, Evaluation) and not workload.episodes_left:
+            await complete(session, workload)
         else:
-            done = f"{evaluation.episodes_done} of {evaluation.episodes_total}"
-            await fail(session, evaluation, f"its run ended after {done} episodes")
+            await fail(session, workload, f"its run ended {workload.unfinished}")
 
 
 async def played(session: AsyncSession, evaluation: Evaluation) -> list[Played]:

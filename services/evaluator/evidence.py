@@ -11,13 +11,9 @@ from sqlalchemy import select
 from kit import errors, parse
 from kit.auth import principal
 from services.evaluator import ending, inference, judging, summary
-from services.evaluator.models.evaluation import (
-    Evaluation,
-    State,
-    newest_completed,
-    own_evaluation,
-)
+from services.evaluator.models.evaluation import Evaluation, newest_completed, own_evaluation
 from services.evaluator.models.suite import SuiteVersion
+from services.evaluator.models.workload import State
 
 if TYPE_CHECKING:
     from elodrome.registry.v1 import model_pb2

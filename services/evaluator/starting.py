@@ -13,10 +13,10 @@ from kit.db import new_id
 from services.evaluator.models.evaluation import (
     Evaluation,
     Trigger,
-    current_time,
     newest_completed,
     newest_environment,
 )
+from services.evaluator.models.workload import current_time
 from services.evaluator.summary import seed_of
 
 if TYPE_CHECKING:

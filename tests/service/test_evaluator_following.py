@@ -103,5 +103,5 @@ async def test_an_evaluation_that_used_up_its_time_fails_and_stops_its_run(bench
     assert run.time_limit_s == 100
     await backdate(bench, started.id, 101)
     ended = await bench.in_state(started.id, FAILED)
-    assert ended.error == "0 of 2 episodes were played within 100 s"
+    assert ended.error == "its 100 s were over after 0 of 2 episodes"
     await eventually(lambda: run.state == run_pb2.RUN_STATE_CANCELLED)

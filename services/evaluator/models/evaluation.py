@@ -3,38 +3,25 @@
 from __future__ import annotations
 
 import math
-from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from elodrome.evaluator.v1 import evaluation_pb2, events_pb2
+from elodrome.executor.v1 import run_pb2, run_service_pb2
 from sqlalchemy import CheckConstraint, Enum, ForeignKey, Index, UniqueConstraint, select, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from kit import errors
-from kit.db import Base, CreateTime, Id, Json, Reference, UpdateTime, server_now
-from kit.states import Machine
+from kit.db import Base, CreateTime, Id, Json, Reference
+from services.evaluator.models.workload import ACTIVE, ENDS, State, Workload, machine
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from sqlalchemy.ext.asyncio import AsyncSession
 
     from kit.auth import Principal
-
-
-class State(StrEnum):
-    """Where an evaluation stands; the wire's names without their prefix."""
-
-    PENDING = "PENDING"
-    RUNNING = "RUNNING"
-    COMPLETED = "COMPLETED"
-    FAILED = "FAILED"
-    CANCELLED = "CANCELLED"
-
-    @property
-    def wire_name(self) -> str:
-        """The state on the wire."""
-        return f"EVALUATION_STATE_{self.value}"
 
 
 class Trigger(StrEnum):
@@ -47,21 +34,19 @@ class Trigger(StrEnum):
 
 MAX_VALUE = 1e12
 """Largest size of a metric's value."""
-ACTIVE = (State.PENDING, State.RUNNING)
-_ENDS = {State.COMPLETED, State.FAILED, State.CANCELLED}
-MOVES: Machine[State] = Machine(
-    "evaluation", {State.PENDING: {State.RUNNING, *_ENDS}, State.RUNNING: _ENDS}
-)
-_STATES = ", ".join(f"'{state}'" for state in State)
+_MAX_RETRIES = 2
+_RETRY_BACKOFF_S = 2.0
+_STATES = ", ".join(f"'{state}'" for state in (*ACTIVE, *sorted(ENDS)))
 
 
-class Evaluation(Base):
+class Evaluation(Workload, Base):
     """One subject playing one suite version.
 
-    `run_owner_id` is whom the run is started for: the owner of the checkpoint, who may read it.
-    `revision` counts changes that a watcher should hear of. `stop_due` says that the run must still
-    be ended at the executor.
+    Its run is started for the owner of the checkpoint, who may read it.
     """
+
+    NOUN = "evaluation"
+    MOVES = machine(NOUN, ENDS)
 
     __tablename__ = "evaluations"
     __table_args__ = (
@@ -75,7 +60,6 @@ class Evaluation(Base):
         Index("ix_evaluations_owner_id_create_time", "owner_id", "create_time"),
     )
 
-    id: Mapped[Id]
     suite_id: Mapped[Reference]
     suite_name: Mapped[str]
     suite_version: Mapped[int]
@@ -83,9 +67,6 @@ class Evaluation(Base):
     checkpoint_id: Mapped[Reference | None] = mapped_column(index=True)
     checkpoint_sha256: Mapped[str] = mapped_column(default="")
     agent: Mapped[str] = mapped_column(default="")
-    state: Mapped[State] = mapped_column(
-        Enum(State, native_enum=False, length=16), default=State.PENDING
-    )
     episodes_done: Mapped[int] = mapped_column(default=0)
     episodes_total: Mapped[int]
     results: Mapped[Json | None]
@@ -95,25 +76,7 @@ class Evaluation(Base):
     trigger: Mapped[Trigger] = mapped_column(
         Enum(Trigger, native_enum=False, length=16), default=Trigger.REQUEST
     )
-    run_id: Mapped[Reference | None] = mapped_column(index=True)
-    owner_id: Mapped[Reference]
-    run_owner_id: Mapped[Reference]
-    epoch: Mapped[int] = mapped_column(default=0)
-    error: Mapped[str] = mapped_column(default="")
     environment_version: Mapped[str] = mapped_column(default="")
-    time_limit_s: Mapped[int]
-    traceparent: Mapped[str] = mapped_column(default="", server_default="")
-    revision: Mapped[int] = mapped_column(default=1)
-    stop_due: Mapped[bool] = mapped_column(default=False)
-    create_time: Mapped[CreateTime]
-    start_time: Mapped[datetime | None]
-    finish_time: Mapped[datetime | None]
-    update_time: Mapped[UpdateTime]
-
-    @property
-    def is_active(self) -> bool:
-        """Whether it has not ended."""
-        return self.state in ACTIVE
 
     @property
     def percent(self) -> int:
@@ -126,9 +89,26 @@ class Evaluation(Base):
         return self.source_evaluation_id or self.id
 
     @property
-    def deadline(self) -> datetime:
-        """When it counts as failed unless it has ended."""
-        return self.create_time + timedelta(seconds=self.time_limit_s)
+    def episodes_left(self) -> int:
+        """Episodes that are not recorded yet."""
+        return self.episodes_total - self.episodes_done
+
+    @property
+    def unfinished(self) -> str:
+        """How many episodes there are."""
+        return f"after {self.episodes_done} of {self.episodes_total} episodes"
+
+    def run_request(self) -> run_service_pb2.CreateRunRequest:
+        """Return the run that plays it; what was recorded is not played again."""
+        return run_service_pb2.CreateRunRequest(
+            request_id=self.id,
+            name=f"{self.suite_name} v{self.suite_version}",
+            type=run_pb2.RUN_TYPE_EVALUATION,
+            config={"evaluation_id": self.id},
+            max_retries=_MAX_RETRIES,
+            retry_backoff_s=_RETRY_BACKOFF_S,
+            time_limit_s=self.time_limit_s,
+        )
 
     def claim(self, worker: Principal, environment_version: str, now: datetime) -> None:
         """Let a worker take it up; one engine plays all of its episodes."""
@@ -142,32 +122,7 @@ class Evaluation(Base):
                 now=environment_version,
             )
         self.environment_version = environment_version
-        if self.state is State.PENDING:
-            self._move(State.RUNNING)
-            self.start_time = now
-
-    def admit(self, worker: Principal) -> None:
-        """Refuse a worker of another run, one that was replaced, and any once it has ended."""
-        if self.run_id is None and self.is_active:
-            raise errors.unavailable(
-                "the evaluation does not know its run yet", reason="RUN_NOT_LINKED"
-            )
-        if worker.run_id != (self.run_id or worker.run_id):
-            raise errors.permission_denied(
-                "the token is of another run", reason="WRONG_RUN", run_id=worker.run_id
-            )
-        if worker.epoch < self.epoch or worker.epoch < 1:
-            raise errors.failed_precondition(
-                f"epoch {worker.epoch} is older than {self.epoch}",
-                reason="STALE_EPOCH",
-                epoch=worker.epoch,
-                newest=self.epoch,
-            )
-        if not self.is_active:
-            raise errors.failed_precondition(
-                f"the evaluation is {self.state}", reason="EVALUATION_ENDED", state=self.state
-            )
-        self.epoch = worker.epoch
+        self.take_up(now)
 
     def count_episodes(self, stored: int) -> None:
         """Add newly recorded episodes."""
@@ -188,17 +143,8 @@ class Evaluation(Base):
     def complete(self, results: dict[str, Any], now: datetime) -> None:
         """End with results; every episode must be recorded."""
         self.check_recorded()
-        self._end(State.COMPLETED, now, "")
+        self.end(State.COMPLETED, now)
         self.results = results
-
-    def fail(self, error: str, now: datetime) -> None:
-        """End without results, with the reason in a sentence."""
-        self._end(State.FAILED, now, error)
-
-    def cancel(self, error: str, now: datetime) -> None:
-        """End at somebody's wish; a second wish changes nothing."""
-        if self.state is not State.CANCELLED:
-            self._end(State.CANCELLED, now, error)
 
     def copy_results(self, source: Evaluation, now: datetime) -> None:
         """End at once with the results of an identical evaluation."""
@@ -229,7 +175,7 @@ class Evaluation(Base):
             checkpoint_id=self.checkpoint_id,
             agent=self.agent or None,
             checkpoint_sha256=self.checkpoint_sha256,
-            state=self.state.wire_name,
+            state=self.wire_state,
             percent=self.percent,
             episodes_done=self.episodes_done,
             episodes_total=self.episodes_total,
@@ -262,24 +208,12 @@ class Evaluation(Base):
             checkpoint_id=self.checkpoint_id or "",
             checkpoint_sha256=self.checkpoint_sha256,
             agent=self.agent,
-            state=self.state.wire_name,
+            state=self.wire_state,
             means={row["metric"]: row["mean"] for row in results.get("metrics", ())},
             error=self.error,
             owner_id=self.owner_id,
             finish_time=self.finish_time,
         )
-
-    def _move(self, new: State) -> None:
-        MOVES.check(self.state, new)
-        self.state = new
-        self.revision += 1
-
-    def _end(self, new: State, now: datetime, error: str) -> None:
-        self._move(new)
-        self.finish_time = now
-        self.error = error
-        # A completed run ends by itself; any other must be told.
-        self.stop_due = new is not State.COMPLETED
 
 
 class Episode(Base):
@@ -328,11 +262,6 @@ def finite(values: dict[str, float]) -> dict[str, float]:
                 f"metrics.{name}", f"must be finite and at most {MAX_VALUE:g} in size"
             )
     return {name: value + 0.0 for name, value in values.items()}
-
-
-async def current_time(session: AsyncSession) -> datetime:
-    """Read the database's clock, by which every evaluation is judged."""
-    return (await session.scalars(select(server_now()))).one()
 
 
 async def get_evaluation(

@@ -19,12 +19,11 @@ from services.evaluator import comparing, ending, watching
 from services.evaluator.models.evaluation import (
     Episode,
     Evaluation,
-    State,
     Trigger,
-    current_time,
     own_evaluation,
 )
 from services.evaluator.models.suite import get_suite, get_version
+from services.evaluator.models.workload import State, current_time
 from services.evaluator.starting import DEFAULT_TIME_LIMIT_S, Subject, repeatable_id, start
 
 if TYPE_CHECKING:

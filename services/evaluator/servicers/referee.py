@@ -1,26 +1,30 @@
-"""RefereeService: what the worker that plays an evaluation may do."""
+"""RefereeService: what the worker that plays an evaluation, a match or a build may do."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from elodrome.evaluator.v1 import evaluation_pb2, referee_service_pb2, referee_service_pb2_grpc
+from elodrome.evaluator.v1 import (
+    evaluation_pb2,
+    match_pb2,
+    referee_service_pb2,
+    referee_service_pb2_grpc,
+)
 from sqlalchemy.dialects.postgresql import insert
 
 from kit import errors, failpoint, parse
 from kit.auth import principal
 from kit.db import new_id
-from services.evaluator import ending
+from services.evaluator import ending, refereeing
 from services.evaluator.models.evaluation import (
     Episode,
     Evaluation,
-    State,
-    current_time,
     episodes_of,
     finite,
     get_evaluation,
 )
 from services.evaluator.models.suite import SuiteVersion
+from services.evaluator.models.workload import State, current_time
 
 if TYPE_CHECKING:
     from typing import Any
@@ -114,6 +118,50 @@ class RefereeServicer(referee_service_pb2_grpc.RefereeServiceServicer):
             await session.flush()
         self._bell.ring(evaluation_id)
         return evaluation.to_proto()
+
+    async def ClaimMatch(
+        self, request: referee_service_pb2.ClaimMatchRequest, _context: grpc.aio.ServicerContext
+    ) -> referee_service_pb2.ClaimMatchResponse:
+        """Let the worker take the match up; say who plays with which code."""
+        match_id = parse.uuid(request.match_id, "match_id")
+        async with self._sessions.begin() as session:
+            answer = await refereeing.claim_match(session, match_id, principal())
+        self._bell.ring(match_id)
+        return answer
+
+    async def FinishMatch(
+        self, request: referee_service_pb2.FinishMatchRequest, _context: grpc.aio.ServicerContext
+    ) -> match_pb2.Match:
+        """End the match with its one result."""
+        match_id = parse.uuid(request.match_id, "match_id")
+        report = refereeing.read_report(request)
+        async with self._sessions.begin() as session:
+            match = await refereeing.finish_match(session, match_id, report, principal())
+            await session.flush()
+        failpoint.hit("match.after_finish")
+        self._bell.ring(match_id)
+        return match.to_proto()
+
+    async def ClaimBuild(
+        self, request: referee_service_pb2.ClaimBuildRequest, _context: grpc.aio.ServicerContext
+    ) -> referee_service_pb2.ClaimBuildResponse:
+        """Let the worker take the build up; hand the code out."""
+        build_id = parse.uuid(request.build_id, "build_id")
+        async with self._sessions.begin() as session:
+            answer = await refereeing.claim_build(session, build_id, principal())
+        self._bell.ring(build_id)
+        return answer
+
+    async def FinishBuild(
+        self, request: referee_service_pb2.FinishBuildRequest, _context: grpc.aio.ServicerContext
+    ) -> referee_service_pb2.FinishBuildResponse:
+        """End the build; the submission follows it."""
+        build_id = parse.uuid(request.build_id, "build_id")
+        verdict = refereeing.read_verdict(request)
+        async with self._sessions.begin() as session:
+            await refereeing.finish_build(session, build_id, verdict, principal())
+        self._bell.ring(build_id)
+        return referee_service_pb2.FinishBuildResponse()
 
 
 def _is_repeat(evaluation: Evaluation, error: str) -> bool:

@@ -22,11 +22,13 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from elodrome.evaluator.v1 import agent_pb2 as elodrome_dot_evaluator_dot_v1_dot_agent__pb2
 from elodrome.evaluator.v1 import evaluation_pb2 as elodrome_dot_evaluator_dot_v1_dot_evaluation__pb2
+from elodrome.evaluator.v1 import match_pb2 as elodrome_dot_evaluator_dot_v1_dot_match__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"elodrome/evaluator/v1/events.proto\x12\x15\x65lodrome.evaluator.v1\x1a&elodrome/evaluator/v1/evaluation.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x91\x03\n\x12\x45valuationFinished\x12\x15\n\revaluation_id\x18\x01 \x01(\t\x12\x10\n\x08suite_id\x18\x02 \x01(\t\x12\x15\n\rsuite_version\x18\x03 \x01(\x05\x12\x15\n\rcheckpoint_id\x18\x04 \x01(\t\x12\x19\n\x11\x63heckpoint_sha256\x18\x05 \x01(\t\x12\r\n\x05\x61gent\x18\x06 \x01(\t\x12\x35\n\x05state\x18\x07 \x01(\x0e\x32&.elodrome.evaluator.v1.EvaluationState\x12\x43\n\x05means\x18\x08 \x03(\x0b\x32\x34.elodrome.evaluator.v1.EvaluationFinished.MeansEntry\x12\r\n\x05\x65rror\x18\t \x01(\t\x12\x10\n\x08owner_id\x18\n \x01(\t\x12/\n\x0b\x66inish_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a,\n\nMeansEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x8e\x02\n\x0bGateDecided\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\x12\x10\n\x08model_id\x18\x02 \x01(\t\x12\x12\n\nversion_id\x18\x03 \x01(\t\x12\x15\n\rcheckpoint_id\x18\x04 \x01(\t\x12\x19\n\x11\x63heckpoint_sha256\x18\x05 \x01(\t\x12\x0e\n\x06passed\x18\x06 \x01(\x08\x12\x14\n\x0c\x66\x61iled_rules\x18\x07 \x03(\t\x12\x11\n\tpolicy_id\x18\x08 \x01(\t\x12\x16\n\x0epolicy_version\x18\t \x01(\x05\x12\x10\n\x08owner_id\x18\n \x01(\t\x12/\n\x0b\x64\x65\x63ide_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"elodrome/evaluator/v1/events.proto\x12\x15\x65lodrome.evaluator.v1\x1a!elodrome/evaluator/v1/agent.proto\x1a&elodrome/evaluator/v1/evaluation.proto\x1a!elodrome/evaluator/v1/match.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x91\x03\n\x12\x45valuationFinished\x12\x15\n\revaluation_id\x18\x01 \x01(\t\x12\x10\n\x08suite_id\x18\x02 \x01(\t\x12\x15\n\rsuite_version\x18\x03 \x01(\x05\x12\x15\n\rcheckpoint_id\x18\x04 \x01(\t\x12\x19\n\x11\x63heckpoint_sha256\x18\x05 \x01(\t\x12\r\n\x05\x61gent\x18\x06 \x01(\t\x12\x35\n\x05state\x18\x07 \x01(\x0e\x32&.elodrome.evaluator.v1.EvaluationState\x12\x43\n\x05means\x18\x08 \x03(\x0b\x32\x34.elodrome.evaluator.v1.EvaluationFinished.MeansEntry\x12\r\n\x05\x65rror\x18\t \x01(\t\x12\x10\n\x08owner_id\x18\n \x01(\t\x12/\n\x0b\x66inish_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a,\n\nMeansEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x8e\x02\n\x0bGateDecided\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\x12\x10\n\x08model_id\x18\x02 \x01(\t\x12\x12\n\nversion_id\x18\x03 \x01(\t\x12\x15\n\rcheckpoint_id\x18\x04 \x01(\t\x12\x19\n\x11\x63heckpoint_sha256\x18\x05 \x01(\t\x12\x0e\n\x06passed\x18\x06 \x01(\x08\x12\x14\n\x0c\x66\x61iled_rules\x18\x07 \x03(\t\x12\x11\n\tpolicy_id\x18\x08 \x01(\t\x12\x16\n\x0epolicy_version\x18\t \x01(\x05\x12\x10\n\x08owner_id\x18\n \x01(\t\x12/\n\x0b\x64\x65\x63ide_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"<\n\rMatchFinished\x12+\n\x05match\x18\x01 \x01(\x0b\x32\x1c.elodrome.evaluator.v1.Match\"\xd3\x01\n\x0fSubmissionBuilt\x12\x15\n\rsubmission_id\x18\x01 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\x12\x0e\n\x06number\x18\x03 \x01(\x05\x12\x35\n\x05state\x18\x04 \x01(\x0e\x32&.elodrome.evaluator.v1.SubmissionState\x12\r\n\x05\x65rror\x18\x05 \x01(\t\x12\x10\n\x08owner_id\x18\x06 \x01(\t\x12/\n\x0b\x66inish_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,10 +37,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_EVALUATIONFINISHED_MEANSENTRY']._loaded_options = None
   _globals['_EVALUATIONFINISHED_MEANSENTRY']._serialized_options = b'8\001'
-  _globals['_EVALUATIONFINISHED']._serialized_start=135
-  _globals['_EVALUATIONFINISHED']._serialized_end=536
-  _globals['_EVALUATIONFINISHED_MEANSENTRY']._serialized_start=492
-  _globals['_EVALUATIONFINISHED_MEANSENTRY']._serialized_end=536
-  _globals['_GATEDECIDED']._serialized_start=539
-  _globals['_GATEDECIDED']._serialized_end=809
+  _globals['_EVALUATIONFINISHED']._serialized_start=205
+  _globals['_EVALUATIONFINISHED']._serialized_end=606
+  _globals['_EVALUATIONFINISHED_MEANSENTRY']._serialized_start=562
+  _globals['_EVALUATIONFINISHED_MEANSENTRY']._serialized_end=606
+  _globals['_GATEDECIDED']._serialized_start=609
+  _globals['_GATEDECIDED']._serialized_end=879
+  _globals['_MATCHFINISHED']._serialized_start=881
+  _globals['_MATCHFINISHED']._serialized_end=941
+  _globals['_SUBMISSIONBUILT']._serialized_start=944
+  _globals['_SUBMISSIONBUILT']._serialized_end=1155
 # @@protoc_insertion_point(module_scope)

@@ -1,6 +1,8 @@
 import datetime
 
+from elodrome.evaluator.v1 import agent_pb2 as _agent_pb2
 from elodrome.evaluator.v1 import evaluation_pb2 as _evaluation_pb2
+from elodrome.evaluator.v1 import match_pb2 as _match_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
@@ -68,3 +70,27 @@ class GateDecided(_message.Message):
     owner_id: str
     decide_time: _timestamp_pb2.Timestamp
     def __init__(self, decision_id: _Optional[str] = ..., model_id: _Optional[str] = ..., version_id: _Optional[str] = ..., checkpoint_id: _Optional[str] = ..., checkpoint_sha256: _Optional[str] = ..., passed: _Optional[bool] = ..., failed_rules: _Optional[_Iterable[str]] = ..., policy_id: _Optional[str] = ..., policy_version: _Optional[int] = ..., owner_id: _Optional[str] = ..., decide_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class MatchFinished(_message.Message):
+    __slots__ = ("match",)
+    MATCH_FIELD_NUMBER: _ClassVar[int]
+    match: _match_pb2.Match
+    def __init__(self, match: _Optional[_Union[_match_pb2.Match, _Mapping]] = ...) -> None: ...
+
+class SubmissionBuilt(_message.Message):
+    __slots__ = ("submission_id", "agent_id", "number", "state", "error", "owner_id", "finish_time")
+    SUBMISSION_ID_FIELD_NUMBER: _ClassVar[int]
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    OWNER_ID_FIELD_NUMBER: _ClassVar[int]
+    FINISH_TIME_FIELD_NUMBER: _ClassVar[int]
+    submission_id: str
+    agent_id: str
+    number: int
+    state: _agent_pb2.SubmissionState
+    error: str
+    owner_id: str
+    finish_time: _timestamp_pb2.Timestamp
+    def __init__(self, submission_id: _Optional[str] = ..., agent_id: _Optional[str] = ..., number: _Optional[int] = ..., state: _Optional[_Union[_agent_pb2.SubmissionState, str]] = ..., error: _Optional[str] = ..., owner_id: _Optional[str] = ..., finish_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...

@@ -24,10 +24,11 @@ _sym_db = _symbol_database.Default()
 
 from elodrome.auth.v1 import rule_pb2 as elodrome_dot_auth_dot_v1_dot_rule__pb2
 from elodrome.evaluator.v1 import evaluation_pb2 as elodrome_dot_evaluator_dot_v1_dot_evaluation__pb2
+from elodrome.evaluator.v1 import match_pb2 as elodrome_dot_evaluator_dot_v1_dot_match__pb2
 from elodrome.evaluator.v1 import suite_pb2 as elodrome_dot_evaluator_dot_v1_dot_suite__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+elodrome/evaluator/v1/referee_service.proto\x12\x15\x65lodrome.evaluator.v1\x1a\x1b\x65lodrome/auth/v1/rule.proto\x1a&elodrome/evaluator/v1/evaluation.proto\x1a!elodrome/evaluator/v1/suite.proto\"L\n\x16\x43laimEvaluationRequest\x12\x15\n\revaluation_id\x18\x01 \x01(\t\x12\x1b\n\x13\x65nvironment_version\x18\x02 \x01(\t\"\xe8\x01\n\x17\x43laimEvaluationResponse\x12\x17\n\rcheckpoint_id\x18\x01 \x01(\tH\x00\x12\x0f\n\x05\x61gent\x18\x02 \x01(\tH\x00\x12\x19\n\x11\x63heckpoint_sha256\x18\x03 \x01(\t\x12\x37\n\tscenarios\x18\x04 \x03(\x0b\x32$.elodrome.evaluator.v1.SuiteScenario\x12\x0f\n\x07metrics\x18\x05 \x03(\t\x12\x33\n\x08recorded\x18\x06 \x03(\x0b\x32!.elodrome.evaluator.v1.EpisodeKeyB\t\n\x07subject\",\n\nEpisodeKey\x12\x10\n\x08scenario\x18\x01 \x01(\t\x12\x0c\n\x04seed\x18\x02 \x01(\x05\"`\n\x15RecordEpisodesRequest\x12\x15\n\revaluation_id\x18\x01 \x01(\t\x12\x30\n\x08\x65pisodes\x18\x02 \x03(\x0b\x32\x1e.elodrome.evaluator.v1.Episode\"^\n\x16RecordEpisodesResponse\x12\x14\n\x0cstored_count\x18\x01 \x01(\x05\x12\x17\n\x0f\x64uplicate_count\x18\x02 \x01(\x05\x12\x15\n\repisodes_done\x18\x03 \x01(\x05\"?\n\x17\x46inishEvaluationRequest\x12\x15\n\revaluation_id\x18\x01 \x01(\t\x12\r\n\x05\x65rror\x18\x02 \x01(\t2\xf3\x02\n\x0eRefereeService\x12y\n\x0f\x43laimEvaluation\x12-.elodrome.evaluator.v1.ClaimEvaluationRequest\x1a..elodrome.evaluator.v1.ClaimEvaluationResponse\"\x07\xf2\xd4\x18\x03\n\x01\x07\x12v\n\x0eRecordEpisodes\x12,.elodrome.evaluator.v1.RecordEpisodesRequest\x1a-.elodrome.evaluator.v1.RecordEpisodesResponse\"\x07\xf2\xd4\x18\x03\n\x01\x07\x12n\n\x10\x46inishEvaluation\x12..elodrome.evaluator.v1.FinishEvaluationRequest\x1a!.elodrome.evaluator.v1.Evaluation\"\x07\xf2\xd4\x18\x03\n\x01\x07\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+elodrome/evaluator/v1/referee_service.proto\x12\x15\x65lodrome.evaluator.v1\x1a\x1b\x65lodrome/auth/v1/rule.proto\x1a&elodrome/evaluator/v1/evaluation.proto\x1a!elodrome/evaluator/v1/match.proto\x1a!elodrome/evaluator/v1/suite.proto\"L\n\x16\x43laimEvaluationRequest\x12\x15\n\revaluation_id\x18\x01 \x01(\t\x12\x1b\n\x13\x65nvironment_version\x18\x02 \x01(\t\"\xe8\x01\n\x17\x43laimEvaluationResponse\x12\x17\n\rcheckpoint_id\x18\x01 \x01(\tH\x00\x12\x0f\n\x05\x61gent\x18\x02 \x01(\tH\x00\x12\x19\n\x11\x63heckpoint_sha256\x18\x03 \x01(\t\x12\x37\n\tscenarios\x18\x04 \x03(\x0b\x32$.elodrome.evaluator.v1.SuiteScenario\x12\x0f\n\x07metrics\x18\x05 \x03(\t\x12\x33\n\x08recorded\x18\x06 \x03(\x0b\x32!.elodrome.evaluator.v1.EpisodeKeyB\t\n\x07subject\",\n\nEpisodeKey\x12\x10\n\x08scenario\x18\x01 \x01(\t\x12\x0c\n\x04seed\x18\x02 \x01(\x05\"`\n\x15RecordEpisodesRequest\x12\x15\n\revaluation_id\x18\x01 \x01(\t\x12\x30\n\x08\x65pisodes\x18\x02 \x03(\x0b\x32\x1e.elodrome.evaluator.v1.Episode\"^\n\x16RecordEpisodesResponse\x12\x14\n\x0cstored_count\x18\x01 \x01(\x05\x12\x17\n\x0f\x64uplicate_count\x18\x02 \x01(\x05\x12\x15\n\repisodes_done\x18\x03 \x01(\x05\"?\n\x17\x46inishEvaluationRequest\x12\x15\n\revaluation_id\x18\x01 \x01(\t\x12\r\n\x05\x65rror\x18\x02 \x01(\t\"%\n\x11\x43laimMatchRequest\x12\x10\n\x08match_id\x18\x01 \x01(\t\"h\n\x12\x43laimMatchResponse\x12+\n\x05match\x18\x01 \x01(\x0b\x32\x1c.elodrome.evaluator.v1.Match\x12\x10\n\x08\x61rchives\x18\x02 \x03(\x0c\x12\x13\n\x0bwith_replay\x18\x03 \x01(\x08\"\xc1\x01\n\x12\x46inishMatchRequest\x12\x10\n\x08match_id\x18\x01 \x01(\t\x12\x13\n\x06winner\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12/\n\x05seats\x18\x03 \x03(\x0b\x32 .elodrome.evaluator.v1.MatchSeat\x12\r\n\x05steps\x18\x04 \x01(\x05\x12\x1b\n\x13\x65nvironment_version\x18\x05 \x01(\t\x12\x0c\n\x04void\x18\x06 \x01(\t\x12\x0e\n\x06replay\x18\x07 \x01(\x0c\x42\t\n\x07_winner\"%\n\x11\x43laimBuildRequest\x12\x10\n\x08\x62uild_id\x18\x01 \x01(\t\"O\n\x12\x43laimBuildResponse\x12\x0f\n\x07\x61rchive\x18\x01 \x01(\x0c\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04game\x18\x03 \x01(\t\x12\x0c\n\x04seed\x18\x04 \x01(\x05\"k\n\x12\x46inishBuildRequest\x12\x10\n\x08\x62uild_id\x18\x01 \x01(\t\x12\r\n\x05\x65rror\x18\x02 \x01(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x0b\n\x03log\x18\x04 \x01(\t\x12\x19\n\x11is_platform_fault\x18\x05 \x01(\x08\"\x15\n\x13\x46inishBuildResponse2\x9b\x06\n\x0eRefereeService\x12y\n\x0f\x43laimEvaluation\x12-.elodrome.evaluator.v1.ClaimEvaluationRequest\x1a..elodrome.evaluator.v1.ClaimEvaluationResponse\"\x07\xf2\xd4\x18\x03\n\x01\x07\x12v\n\x0eRecordEpisodes\x12,.elodrome.evaluator.v1.RecordEpisodesRequest\x1a-.elodrome.evaluator.v1.RecordEpisodesResponse\"\x07\xf2\xd4\x18\x03\n\x01\x07\x12n\n\x10\x46inishEvaluation\x12..elodrome.evaluator.v1.FinishEvaluationRequest\x1a!.elodrome.evaluator.v1.Evaluation\"\x07\xf2\xd4\x18\x03\n\x01\x07\x12j\n\nClaimMatch\x12(.elodrome.evaluator.v1.ClaimMatchRequest\x1a).elodrome.evaluator.v1.ClaimMatchResponse\"\x07\xf2\xd4\x18\x03\n\x01\x07\x12_\n\x0b\x46inishMatch\x12).elodrome.evaluator.v1.FinishMatchRequest\x1a\x1c.elodrome.evaluator.v1.Match\"\x07\xf2\xd4\x18\x03\n\x01\x07\x12j\n\nClaimBuild\x12(.elodrome.evaluator.v1.ClaimBuildRequest\x1a).elodrome.evaluator.v1.ClaimBuildResponse\"\x07\xf2\xd4\x18\x03\n\x01\x07\x12m\n\x0b\x46inishBuild\x12).elodrome.evaluator.v1.FinishBuildRequest\x1a*.elodrome.evaluator.v1.FinishBuildResponse\"\x07\xf2\xd4\x18\x03\n\x01\x07\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,18 +41,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REFEREESERVICE'].methods_by_name['RecordEpisodes']._serialized_options = b'\362\324\030\003\n\001\007'
   _globals['_REFEREESERVICE'].methods_by_name['FinishEvaluation']._loaded_options = None
   _globals['_REFEREESERVICE'].methods_by_name['FinishEvaluation']._serialized_options = b'\362\324\030\003\n\001\007'
-  _globals['_CLAIMEVALUATIONREQUEST']._serialized_start=174
-  _globals['_CLAIMEVALUATIONREQUEST']._serialized_end=250
-  _globals['_CLAIMEVALUATIONRESPONSE']._serialized_start=253
-  _globals['_CLAIMEVALUATIONRESPONSE']._serialized_end=485
-  _globals['_EPISODEKEY']._serialized_start=487
-  _globals['_EPISODEKEY']._serialized_end=531
-  _globals['_RECORDEPISODESREQUEST']._serialized_start=533
-  _globals['_RECORDEPISODESREQUEST']._serialized_end=629
-  _globals['_RECORDEPISODESRESPONSE']._serialized_start=631
-  _globals['_RECORDEPISODESRESPONSE']._serialized_end=725
-  _globals['_FINISHEVALUATIONREQUEST']._serialized_start=727
-  _globals['_FINISHEVALUATIONREQUEST']._serialized_end=790
-  _globals['_REFEREESERVICE']._serialized_start=793
-  _globals['_REFEREESERVICE']._serialized_end=1164
+  _globals['_REFEREESERVICE'].methods_by_name['ClaimMatch']._loaded_options = None
+  _globals['_REFEREESERVICE'].methods_by_name['ClaimMatch']._serialized_options = b'\362\324\030\003\n\001\007'
+  _globals['_REFEREESERVICE'].methods_by_name['FinishMatch']._loaded_options = None
+  _globals['_REFEREESERVICE'].methods_by_name['FinishMatch']._serialized_options = b'\362\324\030\003\n\001\007'
+  _globals['_REFEREESERVICE'].methods_by_name['ClaimBuild']._loaded_options = None
+  _globals['_REFEREESERVICE'].methods_by_name['ClaimBuild']._serialized_options = b'\362\324\030\003\n\001\007'
+  _globals['_REFEREESERVICE'].methods_by_name['FinishBuild']._loaded_options = None
+  _globals['_REFEREESERVICE'].methods_by_name['FinishBuild']._serialized_options = b'\362\324\030\003\n\001\007'
+  _globals['_CLAIMEVALUATIONREQUEST']._serialized_start=209
+  _globals['_CLAIMEVALUATIONREQUEST']._serialized_end=285
+  _globals['_CLAIMEVALUATIONRESPONSE']._serialized_start=288
+  _globals['_CLAIMEVALUATIONRESPONSE']._serialized_end=520
+  _globals['_EPISODEKEY']._serialized_start=522
+  _globals['_EPISODEKEY']._serialized_end=566
+  _globals['_RECORDEPISODESREQUEST']._serialized_start=568
+  _globals['_RECORDEPISODESREQUEST']._serialized_end=664
+  _globals['_RECORDEPISODESRESPONSE']._serialized_start=666
+  _globals['_RECORDEPISODESRESPONSE']._serialized_end=760
+  _globals['_FINISHEVALUATIONREQUEST']._serialized_start=762
+  _globals['_FINISHEVALUATIONREQUEST']._serialized_end=825
+  _globals['_CLAIMMATCHREQUEST']._serialized_start=827
+  _globals['_CLAIMMATCHREQUEST']._serialized_end=864
+  _globals['_CLAIMMATCHRESPONSE']._serialized_start=866
+  _globals['_CLAIMMATCHRESPONSE']._serialized_end=970
+  _globals['_FINISHMATCHREQUEST']._serialized_start=973
+  _globals['_FINISHMATCHREQUEST']._serialized_end=1166
+  _globals['_CLAIMBUILDREQUEST']._serialized_start=1168
+  _globals['_CLAIMBUILDREQUEST']._serialized_end=1205
+  _globals['_CLAIMBUILDRESPONSE']._serialized_start=1207
+  _globals['_CLAIMBUILDRESPONSE']._serialized_end=1286
+  _globals['_FINISHBUILDREQUEST']._serialized_start=1288
+  _globals['_FINISHBUILDREQUEST']._serialized_end=1395
+  _globals['_FINISHBUILDRESPONSE']._serialized_start=1397
+  _globals['_FINISHBUILDRESPONSE']._serialized_end=1418
+  _globals['_REFEREESERVICE']._serialized_start=1421
+  _globals['_REFEREESERVICE']._serialized_end=2216
 # @@protoc_insertion_point(module_scope)

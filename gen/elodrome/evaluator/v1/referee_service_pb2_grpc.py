@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from elodrome.evaluator.v1 import evaluation_pb2 as elodrome_dot_evaluator_dot_v1_dot_evaluation__pb2
+from elodrome.evaluator.v1 import match_pb2 as elodrome_dot_evaluator_dot_v1_dot_match__pb2
 from elodrome.evaluator.v1 import referee_service_pb2 as elodrome_dot_evaluator_dot_v1_dot_referee__service__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -27,7 +28,7 @@ if _version_not_supported:
 
 
 class RefereeServiceStub:
-    """For the worker that holds the lease of an evaluation's run. Every call carries the lease token,
+    """For the worker that holds the lease of the run of an evaluation, a match or a build. Every call carries the lease token,
     whose epoch is checked: a worker with an older epoch than the newest seen is refused.
     """
 
@@ -52,10 +53,30 @@ class RefereeServiceStub:
                 request_serializer=elodrome_dot_evaluator_dot_v1_dot_referee__service__pb2.FinishEvaluationRequest.SerializeToString,
                 response_deserializer=elodrome_dot_evaluator_dot_v1_dot_evaluation__pb2.Evaluation.FromString,
                 _registered_method=True)
+        self.ClaimMatch = channel.unary_unary(
+                '/elodrome.evaluator.v1.RefereeService/ClaimMatch',
+                request_serializer=elodrome_dot_evaluator_dot_v1_dot_referee__service__pb2.ClaimMatchRequest.SerializeToString,
+                response_deserializer=elodrome_dot_evaluator_dot_v1_dot_referee__service__pb2.ClaimMatchResponse.FromString,
+                _registered_method=True)
+        self.FinishMatch = channel.unary_unary(
+                '/elodrome.evaluator.v1.RefereeService/FinishMatch',
+                request_serializer=elodrome_dot_evaluator_dot_v1_dot_referee__service__pb2.FinishMatchRequest.SerializeToString,
+                response_deserializer=elodrome_dot_evaluator_dot_v1_dot_match__pb2.Match.FromString,
+                _registered_method=True)
+        self.ClaimBuild = channel.unary_unary(
+                '/elodrome.evaluator.v1.RefereeService/ClaimBuild',
+                request_serializer=elodrome_dot_evaluator_dot_v1_dot_referee__service__pb2.ClaimBuildRequest.SerializeToString,
+                response_deserializer=elodrome_dot_evaluator_dot_v1_dot_referee__service__pb2.ClaimBuildResponse.FromString,
+                _registered_method=True)
+        self.FinishBuild = channel.unary_unary(
+                '/elodrome.evaluator.v1.RefereeService/FinishBuild',
+                request_serializer=elodrome_dot_evaluator_dot_v1_dot_referee__service__pb2.FinishBuildRequest.SerializeToString,
+                response_deserializer=elodrome_dot_evaluator_dot_v1_dot_referee__service__pb2.FinishBuildResponse.FromString,
+                _registered_method=True)
 
 
 class RefereeServiceServicer:
-    """For the worker that holds the lease of an evaluation's run. Every call carries the lease token,
+    """For the worker that holds the lease of the run of an evaluation, a match or a build. Every call carries the lease token,
     whose epoch is checked: a worker with an older epoch than the newest seen is refused.
     """
 
@@ -99,6 +120,55 @@ class RefereeServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ClaimMatch(self, request, context):
+        """Takes a match up and answers who plays and with which code.
+
+        Errors:
+        * `NOT_FOUND` / `MATCH_NOT_FOUND`: no such match.
+        * `PERMISSION_DENIED` / `WRONG_RUN`: the token is of another run.
+        * `FAILED_PRECONDITION` / `STALE_EPOCH`: a newer worker has taken over.
+        * `FAILED_PRECONDITION` / `MATCH_ENDED`: it completed, failed or was cancelled.
+        * `UNAVAILABLE` / `RUN_NOT_LINKED`: the match does not know its run yet; try again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FinishMatch(self, request, context):
+        """Ends a match with its one result; a repeat by the same run answers it and changes nothing.
+
+        Errors:
+        * as ClaimMatch.
+        * `INVALID_ARGUMENT`: the result does not fit the seats, or the replay is too large or no gzip.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ClaimBuild(self, request, context):
+        """Takes a build up and answers the code.
+
+        Errors:
+        * `NOT_FOUND` / `BUILD_NOT_FOUND`: no such build.
+        * `PERMISSION_DENIED` / `WRONG_RUN`: the token is of another run.
+        * `FAILED_PRECONDITION` / `STALE_EPOCH`: a newer worker has taken over.
+        * `FAILED_PRECONDITION` / `BUILD_ENDED`: it has ended.
+        * `UNAVAILABLE` / `RUN_NOT_LINKED`: the build does not know its run yet; try again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FinishBuild(self, request, context):
+        """Ends a build: the submission becomes playable, or says why it does not.
+
+        Errors:
+        * as ClaimBuild.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RefereeServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -117,6 +187,26 @@ def add_RefereeServiceServicer_to_server(servicer, server):
                     request_deserializer=elodrome_dot_evaluator_dot_v1_dot_referee__service__pb2.FinishEvaluationRequest.FromString,
                     response_serializer=elodrome_dot_evaluator_dot_v1_dot_evaluation__pb2.Evaluation.SerializeToString,
             ),
+            'ClaimMatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClaimMatch,
+                    request_deserializer=elodrome_dot_evaluator_dot_v1_dot_referee__service__pb2.ClaimMatchRequest.FromString,
+                    response_serializer=elodrome_dot_evaluator_dot_v1_dot_referee__service__pb2.ClaimMatchResponse.SerializeToString,
+            ),
+            'FinishMatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.FinishMatch,
+                    request_deserializer=elodrome_dot_evaluator_dot_v1_dot_referee__service__pb2.FinishMatchRequest.FromString,
+                    response_serializer=elodrome_dot_evaluator_dot_v1_dot_match__pb2.Match.SerializeToString,
+            ),
+            'ClaimBuild': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClaimBuild,
+                    request_deserializer=elodrome_dot_evaluator_dot_v1_dot_referee__service__pb2.ClaimBuildRequest.FromString,
+                    response_serializer=elodrome_dot_evaluator_dot_v1_dot_referee__service__pb2.ClaimBuildResponse.SerializeToString,
+            ),
+            'FinishBuild': grpc.unary_unary_rpc_method_handler(
+                    servicer.FinishBuild,
+                    request_deserializer=elodrome_dot_evaluator_dot_v1_dot_referee__service__pb2.FinishBuildRequest.FromString,
+                    response_serializer=elodrome_dot_evaluator_dot_v1_dot_referee__service__pb2.FinishBuildResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'elodrome.evaluator.v1.RefereeService', rpc_method_handlers)
@@ -126,7 +216,7 @@ def add_RefereeServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RefereeService:
-    """For the worker that holds the lease of an evaluation's run. Every call carries the lease token,
+    """For the worker that holds the lease of the run of an evaluation, a match or a build. Every call carries the lease token,
     whose epoch is checked: a worker with an older epoch than the newest seen is refused.
     """
 
@@ -201,6 +291,114 @@ class RefereeService:
             '/elodrome.evaluator.v1.RefereeService/FinishEvaluation',
             elodrome_dot_evaluator_dot_v1_dot_referee__service__pb2.FinishEvaluationRequest.SerializeToString,
             elodrome_dot_evaluator_dot_v1_dot_evaluation__pb2.Evaluation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClaimMatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/elodrome.evaluator.v1.RefereeService/ClaimMatch',
+            elodrome_dot_evaluator_dot_v1_dot_referee__service__pb2.ClaimMatchRequest.SerializeToString,
+            elodrome_dot_evaluator_dot_v1_dot_referee__service__pb2.ClaimMatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FinishMatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/elodrome.evaluator.v1.RefereeService/FinishMatch',
+            elodrome_dot_evaluator_dot_v1_dot_referee__service__pb2.FinishMatchRequest.SerializeToString,
+            elodrome_dot_evaluator_dot_v1_dot_match__pb2.Match.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClaimBuild(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/elodrome.evaluator.v1.RefereeService/ClaimBuild',
+            elodrome_dot_evaluator_dot_v1_dot_referee__service__pb2.ClaimBuildRequest.SerializeToString,
+            elodrome_dot_evaluator_dot_v1_dot_referee__service__pb2.ClaimBuildResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FinishBuild(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/elodrome.evaluator.v1.RefereeService/FinishBuild',
+            elodrome_dot_evaluator_dot_v1_dot_referee__service__pb2.FinishBuildRequest.SerializeToString,
+            elodrome_dot_evaluator_dot_v1_dot_referee__service__pb2.FinishBuildResponse.FromString,
             options,
             channel_credentials,
             insecure,
