@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 MAX_NAME = 128
 MAX_NOTES = 10_000
+_OF_EVALUATOR = {RunType.MATCH: "CreateMatch", RunType.BUILD: "CreateSubmission"}
 _MAX_TAGS = 32
 _MAX_TAG = 64
 _MAX_TIME_LIMIT_S = 2_592_000
@@ -55,6 +56,8 @@ def read_draft(request: run_service_pb2.CreateRunRequest, settings: ExecutorSett
     run_type = read_type(request.type)
     if run_type is RunType.CERTIFICATION:
         raise errors.invalid_argument("type", "is started by CertifyRun alone")
+    if run_type in _OF_EVALUATOR and "SERVICE" not in principal().roles:
+        raise errors.invalid_argument("type", f"is started by {_OF_EVALUATOR[run_type]} alone")
     config = run_config.read_config(request)
     checked = run_config.complete(
         run_type,

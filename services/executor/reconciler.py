@@ -16,7 +16,7 @@ from sqlalchemy import func, select, update
 from kit import failpoint, trace
 from kit.db import problem, server_now
 from kit.gauges import Pace
-from services.executor import gauges, judge, lifecycle, slots, wakeups
+from services.executor import gauges, judge, lifecycle, run_config, slots, wakeups
 from services.executor.drivers.driver import Launch
 from services.executor.judge import Case, Step
 from services.executor.lifecycle import Ending
@@ -234,6 +234,7 @@ class Reconciler:
             ttl_s=_BOOTSTRAP_TOKEN_S,
             user_id=run.owner_id,
         )
+        seats, subject_id = run_config.sandboxes(run.type, run.config)
         peers = {f"ELODROME_{peer.upper()}_ADDRESS": settings.address_of(peer) for peer in _PEERS}
         return Launch(
             name=job.name,
@@ -250,6 +251,8 @@ class Reconciler:
             owner_id=run.owner_id,
             deadline_s=self._deadline_s(job, run),
             learners=run.worker_count,
+            seats=seats,
+            subject_id=subject_id,
             resources=slots.given(run, settings),
         )
 

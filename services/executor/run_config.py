@@ -17,12 +17,19 @@ from services.executor.states import RunType
 from trainer import config as training
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from elodrome.executor.v1 import run_service_pb2
 
 MAX_SEED = training.SEED_LIMIT - 1
 _MAX_CONFIG_BYTES = 64 << 10
+_SUBJECTS = {
+    RunType.EVALUATION: ("evaluation_id",),
+    RunType.MATCH: ("match_id", "seats"),
+    RunType.BUILD: ("submission_id", "build_id", "seats"),
+}
+"""What the config of a run of the evaluator holds, first of all what it is about."""
+_SEATS = range(9)
 _PLACES = {
     catalogue.map_id(game, name): (game, name)
     for game, names in catalogue.MAP_NAMES.items()
@@ -68,8 +75,8 @@ def complete(
         parse.integer(seed, "seed", minimum=0, maximum=MAX_SEED)
     if run_type is RunType.TRAINING:
         return _complete_training(config, seed=seed, map_id=map_id)
-    if run_type is RunType.EVALUATION:
-        _check_evaluation(config)
+    if run_type in _SUBJECTS:
+        _check_subjects(config, _SUBJECTS[run_type])
     game = config.get("game", "")
     return RunConfig(
         dict(config),
@@ -117,10 +124,21 @@ def _name_place(asked: dict[str, Any]) -> None:
             raise _invalid(field, f"differs from {name}, which the map is")
 
 
-def _check_evaluation(config: Mapping[str, Any]) -> None:
-    if set(config) != {"evaluation_id"}:
-        raise _invalid("evaluation_id", "must be given, and nothing else")
-    parse.uuid(str(config["evaluation_id"]), "config.evaluation_id")
+def _check_subjects(config: Mapping[str, Any], wanted: Sequence[str]) -> None:
+    for name in (*wanted, *config):
+        if (name in config) != (name in wanted):
+            raise _invalid(name, "must be given" if name in wanted else "is not known here")
+    for name in wanted:
+        if name == "seats" and config[name] not in _SEATS:
+            raise _invalid(name, f"must be a whole number in {_SEATS[0]}..{_SEATS[-1]}")
+        if name != "seats":
+            parse.uuid(str(config[name]), f"config.{name}")
+
+
+def sandboxes(run_type: RunType, config: Mapping[str, Any]) -> tuple[int, str]:
+    """Return how many sandboxes a run's worker needs, and what they are for: an id, or empty."""
+    wanted = _SUBJECTS.get(run_type, ())
+    return (int(config["seats"]), str(config[wanted[0]])) if "seats" in wanted else (0, "")
 
 
 def _choose(seed: int | None, in_config: object) -> int:

@@ -42,6 +42,9 @@ _ORDERS = ("create_time", "update_time", "priority", "step")
 _EVERYBODY = frozenset({"ADMIN", "OPERATOR"})
 
 
+_NOT_RETRIED = (RunType.EVALUATION, RunType.EXTERNAL, RunType.MATCH, RunType.BUILD)
+
+
 class RunServicer(run_service_pb2_grpc.RunServiceServicer):
     """Creates, steers, reads and follows runs."""
 
@@ -153,7 +156,7 @@ class RunServicer(run_service_pb2_grpc.RunServiceServicer):
         """Queue a failed or stopped run again."""
         async with self._sessions.begin() as session:
             run, now = await locked_run(session, request.id)
-            if run.type in (RunType.EVALUATION, RunType.EXTERNAL):
+            if run.type in _NOT_RETRIED:
                 raise errors.failed_precondition(
                     f"a run of type {run.type} is not tried again here",
                     reason="NOT_RETRYABLE",
