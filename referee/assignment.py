@@ -2,50 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-import grpc
 from elodrome.evaluator.v1 import evaluation_pb2
 from elodrome.evaluator.v1 import referee_service_pb2 as referee_pb
-from elodrome.evaluator.v1.referee_service_pb2_grpc import RefereeServiceStub
 
 from referee.playing import ENVIRONMENT_VERSION
-from trainer.platform import CALL_TIMEOUT_S, Retry, reason_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from referee.evaluator import Evaluator
     from referee.playing import Measured
-    from trainer.platform import Credential
-
-Answer = TypeVar("Answer")
 
 # Aggregating thousands of episodes takes the evaluator seconds.
 FINISH_TIMEOUT_S = 60.0
 
 
-class EndedError(Exception):
-    """The evaluation has ended without this referee: it was cancelled, or its time was up."""
-
-
 class Assignment:
     """What is to be played, and where the results go."""
 
-    def __init__(self, evaluator: grpc.Channel, credential: Credential, evaluation_id: str) -> None:
+    def __init__(self, evaluator: Evaluator, evaluation_id: str) -> None:
         """Claim the evaluation; raises EndedError and what `trainer.platform.Retry` raises."""
-        self._stub = RefereeServiceStub(evaluator)
-        self._credential = credential
-        self._retry = Retry()
+        self._evaluator = evaluator
         self.evaluation_id = evaluation_id
         self._unsent: list[evaluation_pb2.Episode] = []
         message = referee_pb.ClaimEvaluationRequest(
             evaluation_id=evaluation_id, environment_version=ENVIRONMENT_VERSION
         )
-        self.task = self._call(
-            "claiming the evaluation",
-            lambda: self._stub.ClaimEvaluation(
-                message, timeout=CALL_TIMEOUT_S, metadata=credential.metadata()
-            ),
+        self.task = evaluator.call(
+            "claiming the evaluation", evaluator.stub.ClaimEvaluation, message
         )
         self._recorded = {(key.scenario, key.seed) for key in self.task.recorded}
 
@@ -83,14 +67,8 @@ class Assignment:
         message = referee_pb.RecordEpisodesRequest(
             evaluation_id=self.evaluation_id, episodes=self._unsent
         )
-        self._call(
-            "recording episodes",
-            lambda: self._stub.RecordEpisodes(
-                message,
-                timeout=CALL_TIMEOUT_S,
-                metadata=self._credential.metadata(recorded=False),
-            ),
-        )
+        rpc = self._evaluator.stub.RecordEpisodes
+        self._evaluator.call("recording episodes", rpc, message, recorded=False)
         self._unsent.clear()
 
     def finish(self, error: str = "") -> None:
@@ -98,20 +76,5 @@ class Assignment:
         message = referee_pb.FinishEvaluationRequest(
             evaluation_id=self.evaluation_id, error=error[:2000]
         )
-        self._call(
-            "finishing the evaluation",
-            lambda: self._stub.FinishEvaluation(
-                message, timeout=FINISH_TIMEOUT_S, metadata=self._credential.metadata()
-            ),
-        )
-
-    def _call(self, what: str, attempt: Callable[[], Answer]) -> Answer:
-        def once() -> Answer:
-            try:
-                return attempt()
-            except grpc.RpcError as error:
-                if reason_of(error) == "EVALUATION_ENDED":
-                    raise EndedError(error.details()) from error
-                raise
-
-        return self._retry(what, once)
+        rpc = self._evaluator.stub.FinishEvaluation
+        self._evaluator.call("finishing the evaluation", rpc, message, timeout_s=FINISH_TIMEOUT_S)

@@ -20,13 +20,14 @@ class Limits:
     """What each seat may take; times in seconds.
 
     `init_s` is from the start of the match until the seat is ready, `step_s` for one decision and
-    `match_s` for all decisions of the seat: its clock runs while it is to move, and only then.
+    `match_s` for all decisions of the seat: its clock runs while it is to move, and only then. Two
+    seats play for 300 s at most by that.
     `memory_bytes` is what all processes of the seat have together.
     """
 
     init_s: float = 30
     step_s: float = 5
-    match_s: float = 300
+    match_s: float = 150
     cpus: int = 1
     memory_bytes: int = 512 << 20
     processes: int = 50

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _REFERENCE = re.compile(r"\$(?:\$|\((\w+)\))")
 _SERVICE = re.compile(r"(?<![\w/.-])([\w-]+(?:\.[\w-]+){1,2}\.svc)(?::(\d+))?(?![\w.-])")
+_FOR_GRPC = "_ADDRESS"
 _ASKED = re.compile(r"^dns://[^/]+/")
 _ANNOTATION = re.compile(r"metadata\.annotations\['([^']+)'\]")
 _EVERY_ADDRESS = "0.0.0.0"
@@ -68,7 +69,7 @@ class Volumes:
         for item in self._container.get("env", ()):
             value = self._value(item)
             if "value" in item:
-                value = self._reached(self._mapped(_expanded(value, environment)))
+                value = self._reached(item["name"], self._mapped(_expanded(value, environment)))
             environment[item["name"]] = value
         words = [*self._container.get("command", ()), *self._container.get("args", ())]
         command = [self._here(self._mapped(_expanded(word, environment))) for word in words]
@@ -133,14 +134,14 @@ class Volumes:
             return found[0]
         return f"{self._place / name}{below}"
 
-    def _reached(self, value: str) -> str:
-        """Return a variable as gRPC needs it to ask the DNS of this pod."""
+    def _reached(self, name: str, value: str) -> str:
+        """Return a variable as who reads it finds the way: gRPC by asking the DNS of this pod."""
         if value == _EVERY_ADDRESS:
             return self._pod["status"]["podIP"]
         # Whoever starts other pods hands the addresses on that it was given.
         plain = _ASKED.sub("", value)
         found = _SERVICE.fullmatch(plain)
-        if found and found[2]:
+        if name.endswith(_FOR_GRPC) and found and found[2]:
             return f"dns://{self._view.address}/{plain}"
         return self._here(value)
 

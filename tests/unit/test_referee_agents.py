@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from elodrome.evaluator.v1.suite_pb2 import SuiteScenario
 
-from referee.__main__ import check_disjoint
 from referee.agents import builtin_agent
+from referee.evaluations import check_disjoint
 from referee.playing import MEASURES
 from services.evaluator.content import SEED_FLOOR, SEED_LIMIT
 from services.evaluator.metrics import METRICS

@@ -9,8 +9,8 @@ import pytest
 from elodrome.evaluator.v1.suite_pb2 import SuiteScenario
 
 from games.catalogue import GAMES
-from referee.__main__ import check_game
 from referee.agents import TrainedAgent, builtin_agent
+from referee.evaluations import check_game
 from referee.playing import open_game, play_episode
 from trainer import checkpoint
 from trainer.algorithms import network_shape
