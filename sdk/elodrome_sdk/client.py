@@ -124,9 +124,9 @@ class Client:
         """Remove what `path` names."""
         return self.request("DELETE", path, query=query)
 
-    def upload(self, path: str, file: Path) -> Json:
-        """Store a file. Sent again while the install is away, which stores it once all the same."""
-        return self.request("PUT", path, file=file)
+    def upload(self, path: str, file: Path, *, method: str = "PUT") -> Json:
+        """Store a file. By PUT it is sent again while the install is away, and stored once."""
+        return self.request(method, path, file=file)
 
     def items(self, path: str, **query: Json) -> Iterator[dict[str, Any]]:
         """Yield the items of every page of a list."""
@@ -225,7 +225,9 @@ class Client:
     ) -> Json:
         headers = self._headers(token)
         # A refresh token works once: a second use would sign the user out.
-        attempts = 1 if path.startswith("/auth/") else ATTEMPTS
+        # A file that is posted is a new thing each time.
+        is_once = path.startswith("/auth/") or (method == "POST" and file is not None)
+        attempts = 1 if is_once else ATTEMPTS
         if method == "POST" and attempts > 1:
             # The install answers a repeat with the first answer, so sending again is safe.
             headers["idempotency-key"] = str(uuid.uuid4())

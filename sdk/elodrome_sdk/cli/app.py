@@ -6,11 +6,13 @@ import typer
 
 from elodrome_sdk.cli import (
     account,
+    agents,
     checkpoints,
     evaluations,
     gates,
     imports,
     logs,
+    matches,
     models,
     runs,
     sessions,
@@ -41,6 +43,8 @@ app.add_typer(checkpoints.app, name="checkpoints")
 app.add_typer(models.app, name="models")
 app.add_typer(evaluations.app, name="eval")
 app.add_typer(gates.app, name="gate")
+app.add_typer(agents.app, name="agents")
+app.add_typer(matches.app, name="matches")
 app.add_typer(models.promote_app)
 app.add_typer(imports.app)
 app.add_typer(sessions.app, name="sessions")

@@ -47,13 +47,34 @@ def resolve_name(client: Client, path: str, noun: str, name_or_id: str) -> str:
         return name_or_id
     found = client.get(path, name=name_or_id)["items"]
     if not found:
-        body = {
-            "code": "NOT_FOUND",
-            "reason": f"{noun.upper()}_NOT_FOUND",
-            "message": f"no {noun} is named {name_or_id!r}",
-        }
-        raise ApiError(404, body)
+        raise _not_found(noun, name_or_id)
     return found[0]["id"]
+
+
+def _not_found(noun: str, name: str) -> ApiError:
+    body = {
+        "code": "NOT_FOUND",
+        "reason": f"{noun.upper()}_NOT_FOUND",
+        "message": f"no {noun} is named {name!r}",
+    }
+    return ApiError(404, body)
+
+
+def resolve_agent(client: Client, name_or_id: str, game: str = "") -> str:
+    """Return the id of an agent given by id or name: the caller's own, else the only one there is.
+
+    Names are unique for each owner and game only.
+    """
+    if is_id(name_or_id):
+        return name_or_id
+    for mine in (True, None):
+        found = client.get("/agents", name=name_or_id, game=game, mine=mine)["items"]
+        if len(found) > 1:
+            ids = ", ".join(f"{agent['id']} ({agent['game']})" for agent in found)
+            raise typer.BadParameter(f"{len(found)} agents are named {name_or_id!r}: {ids}")
+        if found:
+            return found[0]["id"]
+    raise _not_found("agent", name_or_id)
 
 
 def resolve_version(client: Client, reference: str) -> str:

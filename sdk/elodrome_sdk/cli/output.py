@@ -27,6 +27,8 @@ STATE_STYLES = {
     "REFUTED": "red",
     "stable": "green",
     "FAILED": "red",
+    "BUILD_FAILED": "red",
+    "VOID": "yellow",
     "CORRUPT": "red",
     "ABANDONED": "yellow",
     "PAUSED": "yellow",

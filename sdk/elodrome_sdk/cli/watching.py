@@ -20,23 +20,36 @@ app = typer.Typer()
 _SHOWN_METRICS = 4
 # `done` says it, with the reason.
 _SETTLED = frozenset({"COMPLETED", "FAILED", "CANCELLED", "STOPPED"})
-_PATHS = {"run": "/runs/{}/watch", "eval": "/evaluations/{}/watch", "session": "/sessions/{}/watch"}
+_UNENDED = frozenset({"PENDING", "BUILDING", "RUNNING"})
+_PATHS = {
+    "run": "/runs/{}/watch",
+    "eval": "/evaluations/{}/watch",
+    "session": "/sessions/{}/watch",
+    "submission": "/submissions/{}/watch",
+    "match": "/matches/{}/watch",
+}
 
 
 @command(app, "watch")
 def watch(
     cli: Cli,
     id_: Annotated[str, typer.Argument(metavar="ID", help="Id of a run, or see --kind.")],
-    kind: Annotated[str, typer.Option(help="run, eval or session.")] = "run",
+    kind: Annotated[str, typer.Option(help="run, eval, session, submission or match.")] = "run",
     cursor: Annotated[str, typer.Option(help="Begin after this event.")] = "",
 ) -> int:
-    """Follow a run, an evaluation or a session until it has settled.
+    """Follow a run, or what else takes long, until it has settled.
 
     The exit code is 0 if it went well and 1 if it failed. A stream that breaks is resumed.
     """
     if kind not in _PATHS:
         raise typer.BadParameter(f"--kind must be one of {', '.join(_PATHS)}")
-    watchers = {"run": watch_run, "eval": watch_evaluation, "session": watch_session}
+    watchers = {
+        "run": watch_run,
+        "eval": watch_evaluation,
+        "session": watch_session,
+        "submission": watch_submission,
+        "match": watch_match,
+    }
     return watchers[kind](cli, id_, cursor)
 
 
@@ -90,6 +103,31 @@ def watch_session(cli: Cli, session_id: str, cursor: str = "") -> int:
 
     _follow(cli, _PATHS["session"].format(session_id), cursor, describe)
     return ExitCode.OK
+
+
+def watch_submission(cli: Cli, submission_id: str, cursor: str = "") -> int:
+    """Follow a submission until its build ends; return FAILED unless it is playable then."""
+
+    def describe(event: str, data: dict[str, Any], line: Line) -> None:
+        if event == "progress" and data["state"] in _UNENDED:
+            line.say(data["state"])
+        elif event == "done":
+            for text in data["build"].get("log", "").splitlines():
+                line.say(text)
+
+    done = _follow(cli, _PATHS["submission"].format(submission_id), cursor, describe)
+    return ExitCode.OK if done["state"] in {"ACTIVE", "INACTIVE"} else ExitCode.FAILED
+
+
+def watch_match(cli: Cli, match_id: str, cursor: str = "") -> int:
+    """Follow a match; return FAILED unless it ended as COMPLETED."""
+
+    def describe(event: str, data: dict[str, Any], line: Line) -> None:
+        if event == "progress" and data["state"] in _UNENDED:
+            line.say(data["state"])
+
+    done = _follow(cli, _PATHS["match"].format(match_id), cursor, describe)
+    return ExitCode.OK if done["state"] == "COMPLETED" else ExitCode.FAILED
 
 
 class Line:
