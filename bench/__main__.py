@@ -17,6 +17,7 @@ NAMES = (
     "metrics_ingest",
     "upload",
     "start_latency",
+    "matches",
     "story",
     "learners",
     "k8s",

@@ -24,8 +24,8 @@ class Connection:
         return cls(reader, writer, port, token)
 
     async def request(self, method: str, path: str, body: object = None) -> tuple[int, bytes]:
-        """Send one request and return status and body."""
-        payload = b"" if body is None else json.dumps(body).encode()
+        """Send one request and return status and body; bytes go as they are, all else as JSON."""
+        payload = body if isinstance(body, bytes) else _json(body)
         head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\n"
         head += f"Content-Length: {len(payload)}\r\n"
         if payload:
@@ -49,3 +49,7 @@ class Connection:
     def close(self) -> None:
         """Close the connection."""
         self.writer.close()
+
+
+def _json(body: object) -> bytes:
+    return b"" if body is None else json.dumps(body).encode()
