@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import io
 import json
 import socket
+import zipfile
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from referee.matches import Seat, play
+from referee.sandbox.remote import RemoteSandboxes
+from referee.sandbox.sandboxes import Limits
 from services.executor.drivers import kube_owned, kube_reading
 from services.executor.drivers.driver import Launch, Observation, Phase
 from services.executor.drivers.kube_api import KubeApi
@@ -140,6 +145,14 @@ async def ends(cluster: Cluster, pod: str) -> dict[str, Any]:
     return cluster.store.get("pods", pod)["status"]
 
 
+def agent_that_plays(end: int) -> bytes:
+    """Return the archive of an agent that always plays the first, 0, or last, -1, legal action."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as packed:
+        packed.writestr("agent.py", f"def act(seen):\n    return seen['legal_actions'][{end}]\n")
+    return content.getvalue()
+
+
 def printed(cluster: Cluster, pod: str) -> str:
     return b"".join(cluster.pod(pod).log(follow=False)).decode()
 
@@ -147,21 +160,45 @@ def printed(cluster: Cluster, pod: str) -> str:
 BOTH = [f"{JOB}-agent-0", f"{JOB}-agent-1"]
 
 
+@pytest.mark.parametrize("seats", [1, 2])
 async def test_a_referee_speaks_with_the_agent_of_each_seat(
-    cluster: Cluster, tmp_path: Path
+    cluster: Cluster, tmp_path: Path, seats: int
 ) -> None:
+    pods = BOTH[:seats]
     async with a_driver(cluster, tmp_path, agent_command=python(ECHO)) as driver:
-        await driver.launch(a_launch(python(ASKS)))
+        await driver.launch(a_launch(python(ASKS), seats=seats))
         [job] = cluster.store.list("jobs", {"elo/match": MATCH_ID})
-        assert (job["metadata"]["name"], agents(cluster)) == (JOB, BOTH)
-        name = f"agent-1.{JOB}.{cluster.namespace}.svc"
+        assert (job["metadata"]["name"], agents(cluster)) == (JOB, pods)
+        name = f"agent-{seats - 1}.{JOB}.{cluster.namespace}.svc"
         [address] = await eventually(lambda: cluster.names.resolve(name))
         assert (await exits(driver)).exit_code == 0
         words = (await driver.read_log(NAME, 0, 1 << 16)).decode()
-        assert words.count("heard 127.") == 2
+        assert words.count("heard 127.") == seats
         assert f"heard {address}:7000\n" in words
         # They are not taken for the worker, which has ended by itself.
-        await eventually(lambda: all(cluster.pod(pod).exit_code == 0 for pod in BOTH))
+        await eventually(lambda: all(cluster.pod(pod).exit_code == 0 for pod in pods))
+
+
+async def test_a_match_is_played_by_code_in_pods(cluster: Cluster, tmp_path: Path) -> None:
+    async with a_driver(cluster, tmp_path) as driver:
+        await driver.launch(a_launch())
+        await agents_run(cluster)
+        names = [f"agent-{seat}.{JOB}.{cluster.namespace}.svc" for seat in (0, 1)]
+        found = [cluster.names.resolve(name) or [""] for name in names]
+        places = RemoteSandboxes([f"{address}:7000" for [address] in found])
+        seats = [Seat(f"agent {end}", agent_that_plays(end)) for end in (0, -1)]
+        result = await asyncio.to_thread(
+            play,
+            "connect_four",
+            seats,
+            seed=3,
+            limits=Limits(),
+            sandboxes=places,
+            on_step=lambda _: True,
+        )
+        # Four in the leftmost column, before the other has four in the rightmost.
+        assert (result.winner, result.steps, result.void) == (0, 7, "")
+        await eventually(lambda: all(cluster.pod(pod).has_ended.is_set() for pod in BOTH))
 
 
 async def test_an_agent_finds_nothing_and_nobody(cluster: Cluster, tmp_path: Path) -> None:
