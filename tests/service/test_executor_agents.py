@@ -19,7 +19,7 @@ from referee.sandbox.remote import RemoteSandboxes
 from referee.sandbox.sandboxes import Limits
 from services.executor.drivers import kube_owned, kube_reading
 from services.executor.drivers.driver import Launch, Observation, Phase
-from services.executor.drivers.kube_api import KubeApi
+from services.executor.drivers.kube_api import AwayError, KubeApi
 from services.executor.drivers.kube_job import Placement
 from services.executor.drivers.kubernetes import KubernetesDriver
 from services.executor.states import RunType
@@ -86,12 +86,29 @@ print(json.dumps({
 """
 
 
+def an_api(kubeconfig: Path) -> KubeApi:
+    return KubeApi(kubeconfig=kubeconfig, queries_per_s=1000, connections=16)
+
+
+class CutOff(KubeApi):
+    """An API server that is away once it has created some objects."""
+
+    def __init__(self, cluster: Cluster, objects: int) -> None:
+        super().__init__(kubeconfig=cluster.kubeconfig(), queries_per_s=1000, connections=16)
+        self._left = objects
+
+    def create(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        if not self._left:
+            raise AwayError("cut off")
+        self._left -= 1
+        return super().create(path, body)
+
+
 @asynccontextmanager
 async def a_driver(
-    cluster: Cluster, home: Path, account: Path | None = None, **fields: Any
+    cluster: Cluster, home: Path, api: KubeApi | None = None, **fields: Any
 ) -> AsyncIterator[KubernetesDriver]:
-    who = account or cluster.kubeconfig()
-    api = KubeApi(kubeconfig=who, queries_per_s=1000, connections=16)
+    api = api or an_api(cluster.kubeconfig())
     placement = Placement(
         namespace=cluster.namespace, image="example.org/worker:1", match_runtime_class="gvisor"
     )
@@ -276,37 +293,33 @@ async def test_a_stopped_match_ends_everywhere(cluster: Cluster, tmp_path: Path)
         await eventually(lambda: not cluster.store.list("pods", {"elo/role": "agent"}))
 
 
-@pytest.mark.parametrize("missing", [BOTH, BOTH[1:], []])
-async def test_what_a_launch_that_was_cut_off_left_out_is_made_by_the_next(
-    cluster: Cluster, tmp_path: Path, missing: list[str]
+async def test_a_launch_that_is_cut_off_at_any_step_is_completed_by_the_next(
+    cluster: Cluster, tmp_path: Path
 ) -> None:
-    async with a_driver(cluster, tmp_path, agent_command=["/bin/sh", "-c", WAITS]) as driver:
-        cluster.holds_pods = True
-        await driver.launch(a_launch())
-        await agents_run(cluster)
-        for name in missing:
-            cluster.delete("pods", name, {"gracePeriodSeconds": 0})
-        if len(missing) == len(BOTH):
-            cluster.store.remove("services", JOB)
-        cluster.store.remove("secrets", JOB)
-        cluster.holds_pods = False
+    """Job, Service, an agent, another, Secret: as if the executor were killed before each."""
+    waiting = {"agent_command": ["/bin/sh", "-c", WAITS]}
+    launches = [replace(a_launch(), name=f"step-{step}-a1") for step in range(5)]
+    for step, launch in enumerate(launches):
+        api = CutOff(cluster, step)
+        async with a_driver(cluster, tmp_path / str(step), api, **waiting) as driver:
+            await driver.launch(launch)
+    assert not cluster.store.list("secrets")
+    assert len(cluster.store.list("jobs")) == len(launches) - 1
 
-    async with a_driver(cluster, tmp_path / "heir", agent_command=["/bin/sh", "-c", WAITS]) as heir:
+    names = [launch.name for launch in launches]
+    async with a_driver(cluster, tmp_path / "heir", **waiting) as heir:
+        for launch in launches:
+            await heir.launch(launch)
 
-        async def is_absent() -> bool:
-            return (await heir.observe([NAME]))[NAME].phase is Phase.ABSENT
+        async def are_at_work() -> bool:
+            seen = await heir.observe(names)
+            return {each.phase for each in seen.values()} == {Phase.RUNNING}
 
-        await eventually(is_absent, within_s=30)
-        await heir.launch(a_launch())
-        assert agents(cluster) == BOTH
-        assert cluster.store.get("services", JOB)
-        await agents_run(cluster)
-
-        async def is_at_work() -> bool:
-            return (await heir.observe([NAME]))[NAME].phase is Phase.RUNNING
-
-        await eventually(is_at_work, within_s=30)
-        assert len(cluster.store.list("jobs")) == 1
+        await eventually(are_at_work, within_s=30)
+        for name in names:
+            assert len(cluster.store.list("pods", {"elo/agent-of": name})) == 2
+            assert cluster.store.get("services", f"elo-{name}")
+        assert len(cluster.store.list("jobs")) == len(launches)
 
 
 async def test_a_cluster_that_goes_away_leaves_nothing_half_done(
@@ -355,7 +368,7 @@ async def test_the_rights_and_the_edges_of_the_chart_are_enough(
             metadata["namespace"] = cluster.namespace
             cluster.store.create(kinds[found["kind"]], found)
     account = cluster.kubeconfig(chart.NAMESPACE, "elodrome-executor")
-    async with a_driver(cluster, tmp_path, account, agent_command=python(ECHO)) as driver:
+    async with a_driver(cluster, tmp_path, an_api(account), agent_command=python(ECHO)) as driver:
         await driver.launch(a_launch(python(ASKS)))
         assert (await exits(driver)).exit_code == 0
         await reaped(driver)
