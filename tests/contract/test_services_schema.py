@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from deploy.laptop.postgres import RunningPostgres
 
 EVENT_TABLES = {"outbox", "inbox", "dead_letters"}
+# Alembic's own, and what tests of the kit keep in the database of their process.
+NOT_OURS = {"alembic_version", "kit_effects"}
 
 
 def own_tables(service: str) -> set[str]:
@@ -31,7 +33,7 @@ def own_tables(service: str) -> set[str]:
 
 
 def tables(connection: sa.Connection) -> set[str]:
-    return set(sa.inspect(connection).get_table_names()) - {"alembic_version"}
+    return set(sa.inspect(connection).get_table_names()) - NOT_OURS
 
 
 @pytest.mark.parametrize("service", SERVICES)

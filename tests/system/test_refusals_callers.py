@@ -41,7 +41,8 @@ STAFF = "AccountService: ListUsers GetUser; CheckpointService: ScrubArtifacts"
 SHOWN = """
 GameService: GetGame ListGames GetMap ListMaps; ModelService: GetModel ListModels;
 VersionService: GetVersion ResolveVersion GetStableVersion ListVersions;
-SessionService: GetSession ListSessions ListSessionEvents GetSummary WatchSession
+SessionService: GetSession ListSessions ListSessionEvents GetSummary WatchSession;
+AgentService: GetAgent ListAgents; MatchService: GetMatch ListMatches WatchMatch GetReplay
 """
 """For everybody who is signed in: what players choose from, and their own play."""
 PLAY = "SessionService: StartSession RecordEvent EndSession"
@@ -54,11 +55,14 @@ MetricService: GetMetricHistory GetLatestMetrics;
 RunService: GetRun ListRuns DiffRuns GetConfigSchema WatchRun ListJobs GetProvenance;
 TrainingService: GetTrainingStatus GetTrainingLog;
 CheckpointService: GetCheckpoint ListCheckpoints DownloadCheckpoint;
-ModelService: ListPromotions; VersionService: GetLineage DownloadVersion
+ModelService: ListPromotions; VersionService: GetLineage DownloadVersion;
+AgentService: GetSubmission ListSubmissions ListBuilds WatchSubmission
 """
 """For everybody but players."""
 WRITE = """
 EvaluationService: CreateEvaluation CancelEvaluation RerunEvaluation;
+AgentService: CreateAgent CreateSubmission ActivateSubmission RebuildSubmission;
+MatchService: CreateMatch CancelMatch;
 GateService: CreateGatePolicy CreateGatePolicyVersion DecideGate;
 SuiteService: CreateSuite UpdateSuite CreateSuiteVersion; MetricService: LogMetrics;
 RunService: CreateRun UpdateRun DeleteRun StopRun CancelRun PauseRun ResumeRun CloneRun RetryRun
@@ -73,6 +77,7 @@ VersionService: CreateVersion UpdateVersion DeleteVersion PromoteVersion
 """For administrators, operators and users."""
 WORK = """
 RefereeService: ClaimEvaluation RecordEpisodes FinishEvaluation;
+RefereeService: ClaimMatch FinishMatch ClaimBuild FinishBuild;
 LeaseService: AcquireLease Heartbeat ReportProvenance ReportOutcome; MetricService: Append;
 CheckpointService: ClaimRun
 """
