@@ -223,7 +223,8 @@ async def test_a_run_reports_metrics_and_checkpoints_and_survives_a_kill_exactly
 async def test_a_paused_run_goes_on_from_where_it_stood(platform: Platform) -> None:
     async with platform.running():
         run = await platform.create(LONG)
-        await platform.trains(run.id)
+        # There is no loss before it has learned.
+        await platform.trains(run.id, beyond=2 * LONG["learning_starts"] // WINDOW)
         await platform.runs.PauseRun(
             run_service_pb2.PauseRunRequest(id=run.id), metadata=platform.user
         )
