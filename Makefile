@@ -52,8 +52,8 @@ lint: $(INSTALLED) ## check style, types, import boundaries, protos and generate
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
-	$(BIN)/buf lint
 	scripts/proto.sh --check
+	$(BIN)/buf lint
 
 fmt: $(INSTALLED) ## rewrite the code in the house style
 	$(BIN)/ruff check --fix-only .
