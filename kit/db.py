@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import socket
 import time
 import uuid
 from datetime import datetime
-from math import inf
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import psycopg
@@ -44,9 +45,8 @@ if TYPE_CHECKING:
     from sqlalchemy.pool import ConnectionPoolEntry
     from sqlalchemy.sql.functions import Function
 
-POOL_TIMEOUT_S = 2.5
-CONNECT_TIMEOUT_S = 2
-_PING_LIMIT_S = 1.5
+TIMEOUT_S = 2.0
+"""How long anybody waits for a connection, unless told otherwise."""
 BELIEVED_S = 0.5
 """How long after its last use a connection is taken for alive without asking it."""
 _USED = "used_at"
@@ -115,11 +115,12 @@ class Base(DeclarativeBase):
     __mapper_args__: ClassVar = {"eager_defaults": True}
 
 
-def open_engine(url: str, *, pool_size: int = 10) -> AsyncEngine:
+def open_engine(url: str, *, pool_size: int = 10, timeout_s: float = TIMEOUT_S) -> AsyncEngine:
     """Return an engine whose pool opens up to `pool_size` connections, as they are needed.
 
-    Nothing is connected yet. Waits are bounded, so that a database that is gone or hangs is told
-    within 5 s: 2.5 s for a connection of the pool, 1.5 s for it to prove alive, 2 s to connect.
+    Nothing is connected yet. Waits are bounded: by `timeout_s` to connect, by a quarter more for a
+    connection of the pool, by a quarter less for it to prove alive. So a database that is gone or
+    hangs is told within 5 s, where `timeout_s` is 2.
     Statement and lock timeouts are settings of the database role.
     """
     engine = create_async_engine(
@@ -127,12 +128,13 @@ def open_engine(url: str, *, pool_size: int = 10) -> AsyncEngine:
         pool_size=pool_size,
         # A connection that closes on return costs more than the wait for one that stays.
         max_overflow=0,
-        pool_timeout=POOL_TIMEOUT_S,
+        pool_timeout=1.25 * timeout_s,
         pool_recycle=_RECYCLE_S,
         # The same few connections stay in use, so the server may close the others as idle.
         pool_use_lifo=True,
         connect_args={
-            "connect_timeout": CONNECT_TIMEOUT_S,
+            # Whole seconds are what libpq takes.
+            "connect_timeout": math.ceil(timeout_s),
             "application_name": "elodrome",
             "options": "-c timezone=UTC",
             # A peer that vanished without a word is noticed after 5 s instead of hours.
@@ -143,17 +145,24 @@ def open_engine(url: str, *, pool_size: int = 10) -> AsyncEngine:
         },
     )
     # The pool's own pre-ping would wait for a hanging server as long as its caller does.
-    event.listen(engine.sync_engine, "checkout", _check)
+    check = partial(_check, limit_s=0.75 * timeout_s)
+    event.listen(engine.sync_engine, "checkout", check, named=True)
     event.listen(engine.sync_engine, "checkin", _note_use)
     return engine
 
 
-def _check(connection: AdaptedConnection, record: ConnectionPoolEntry, _proxy: object) -> None:
+def _check(
+    *,
+    dbapi_connection: AdaptedConnection,
+    connection_record: ConnectionPoolEntry,
+    limit_s: float,
+    **_: object,
+) -> None:
     """Let the pool replace a connection that no longer answers; one just used is believed."""
-    if time.monotonic() - record.info.get(_USED, -inf) < BELIEVED_S:
+    if time.monotonic() - connection_record.info.get(_USED, -math.inf) < BELIEVED_S:
         return
     try:
-        connection.run_async(_answer)
+        dbapi_connection.run_async(partial(_answer, limit_s=limit_s))
     except psycopg.Error as error:
         raise exc.DisconnectionError(str(error)) from error
 
@@ -162,8 +171,8 @@ def _note_use(_connection: object, record: ConnectionPoolEntry) -> None:
     record.info[_USED] = time.monotonic()
 
 
-async def _answer(connection: psycopg.AsyncConnection[object]) -> None:
-    hang_up = asyncio.get_running_loop().call_later(_PING_LIMIT_S, _hang_up, connection)
+async def _answer(connection: psycopg.AsyncConnection[object], *, limit_s: float) -> None:
+    hang_up = asyncio.get_running_loop().call_later(limit_s, _hang_up, connection)
     before = connection.autocommit
     try:
         if not before:
@@ -243,7 +252,7 @@ def _forget_what_waited(session: Session) -> None:
 
 async def ping(engine: AsyncEngine) -> None:
     """Ask the database for an answer within 2 s; raise what went wrong otherwise."""
-    async with asyncio.timeout(CONNECT_TIMEOUT_S), engine.connect() as connection:
+    async with asyncio.timeout(TIMEOUT_S), engine.connect() as connection:
         await connection.execute(text("SELECT 1"))
 
 

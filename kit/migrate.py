@@ -6,6 +6,7 @@ Two at once are safe: the second waits for the advisory lock and then finds noth
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from pydantic import ValidationError
 from sqlalchemy.dialects import postgresql
 
 from kit import log
-from kit.db import CONNECT_TIMEOUT_S, async_url
+from kit.db import TIMEOUT_S, async_url
 from kit.schema import versions_of
 from kit.settings import SERVICES, DatabaseSettings, explain
 
@@ -55,7 +56,7 @@ def _configured(url: str, service: str) -> Iterator[Config]:
     engine = sa.create_engine(
         async_url(url),
         poolclass=sa.pool.NullPool,
-        connect_args={"connect_timeout": CONNECT_TIMEOUT_S},
+        connect_args={"connect_timeout": math.ceil(TIMEOUT_S)},
     )
     with engine.connect() as connection:
         connection.execute(sa.text(f"SET statement_timeout = 0; SET lock_timeout = '{_LOCK_WAIT}'"))

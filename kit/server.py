@@ -36,11 +36,10 @@ if TYPE_CHECKING:
     Build = Callable[["Context"], "Parts | Awaitable[Parts]"]
 
 _MAX_CONCURRENT_RPCS = 1000
-_DRAIN_GRACE_S = 10
+_DRAIN_GRACE_S, _STOP_LIMIT_S = 10, 5
 _DATABASE_WAIT_S = 300
 _MAX_LOOP_BACKOFF_S = 30
 _STEADY_S = 60
-_STOP_LIMIT_S = 5
 _OPTIONS = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -187,8 +186,9 @@ async def running(
 @asynccontextmanager
 async def opened(settings: ServiceSettings) -> AsyncIterator[Context]:
     """Open what a service needs before it can be built: a database that answers, and its keys."""
-    engine = db.open_engine(settings.database_url, pool_size=settings.database_pool_size)
-    gauges.watch_pool(engine, settings.database_pool_size)
+    pool_size, timeout_s = settings.database_pool_size, settings.database_timeout_s
+    engine = db.open_engine(settings.database_url, pool_size=pool_size, timeout_s=timeout_s)
+    gauges.watch_pool(engine, pool_size)
     wake = asyncio.Event()
     try:
         await _wait_for_database(engine)

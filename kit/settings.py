@@ -157,6 +157,8 @@ class ServiceSettings(DatabaseSettings):
 
     database_pool_size: int = Field(default=10, ge=2, le=50)
     """Most connections open at once; those not in use are closed by the server after a while."""
+    database_timeout_s: float = Field(default=2.0, ge=0.5, le=60)
+    """Seconds that a request waits for a connection, about, before it is told UNAVAILABLE."""
     nats_url: str = ""
     """`nats://host:port` of the event bus. Empty: events wait in the outbox."""
     nats_user: str = ""

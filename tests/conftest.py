@@ -70,6 +70,8 @@ def service_environment(
         _empty(postgres, service)
         return {
             "database_url": url,
+            # A machine shared with others stands still for seconds now and then.
+            "database_timeout_s": 20,
             "nats_url": nats_server.url,
             "nats_user": service,
             "nats_password": nats_server.password(service),

@@ -206,11 +206,13 @@ async def platform(
         await made.stop_evaluator()
 
 
-def the_referee() -> psutil.Process | None:
-    """The only referee that this process has started and that still runs."""
+def the_referee(platform: Platform) -> psutil.Process | None:
+    """The only referee of a platform that still runs; an install beside it has others."""
+    ours = platform.running["executor"].address
     for process in psutil.Process().children(recursive=True):
         try:
-            if is_alive(process) and "referee" in process.cmdline():
+            theirs = process.environ().get("ELODROME_EXECUTOR_ADDRESS")
+            if is_alive(process) and theirs == ours and "referee" in process.cmdline():
                 return process
         except psutil.NoSuchProcess:  # it has ended in between
             continue
@@ -250,7 +252,7 @@ async def test_an_evaluation_survives_the_loss_of_referee_and_evaluator(
     )
     started = await platform.start(await platform.suite(100), agent="random")
     await platform.played(started.id, 10)
-    referee = the_referee()
+    referee = the_referee(platform)
     assert referee is not None
     os.kill(referee.pid, signal.SIGKILL)
     await platform.restart_evaluator()
@@ -300,12 +302,12 @@ async def test_an_evaluation_that_is_refused_is_told_on_the_run_after_its_retrie
 async def test_cancel_ends_the_referee_and_its_run(platform: Platform) -> None:
     started = await platform.start(await platform.suite(2_000), agent="random")
     running = await platform.played(started.id, 1)
-    assert the_referee() is not None
+    assert the_referee(platform) is not None
     request = evaluation_service_pb2.CancelEvaluationRequest(id=started.id)
     cancelled = await platform.evaluations.CancelEvaluation(request, metadata=platform.user)
     assert cancelled.state == evaluation_pb2.EVALUATION_STATE_CANCELLED
     # Five seconds are promised, to a machine that does nothing else.
-    await eventually(lambda: the_referee() is None, within_s=20)
+    await eventually(lambda: the_referee(platform) is None, within_s=20)
 
     async def run_cancelled() -> bool:
         return (await platform.run(running.run_id)).state == run_pb2.RUN_STATE_CANCELLED
