@@ -61,7 +61,7 @@ class ProcessDriver:
         self._directory = directory
         self._tls = {"ELODROME_TLS_DIR": str(tls_dir.resolve())} if tls_dir else {}
         self._children: dict[int, subprocess.Popen[bytes]] = {}
-        self._watched: dict[str, int] = {}
+        self._watched: dict[str, set[int]] = {}
 
     async def check(self) -> None:
         """Raise OSError where workers have no room on the disk."""
@@ -142,7 +142,8 @@ class ProcessDriver:
         return int(pid), int(start_ticks)
 
     def _is_own_child_alive(self, name: str) -> bool:
-        return self._watched.get(name) in self._children
+        # Launched again, it has several, of which one alone has claimed the directory.
+        return not self._watched.get(name, set()).isdisjoint(self._children)
 
     def _limit_memory(self, place: Path, members: list[Process]) -> None:
         used_bytes = sum(process.resident_bytes for process in members)
@@ -198,9 +199,10 @@ class ProcessDriver:
 
     def _watch(self, name: str, pid: int) -> None:
         """Wake the reconciler the moment a process ends; its polling is only the fallback."""
-        if self._watched.get(name) == pid:
+        watched = self._watched.setdefault(name, set())
+        if pid in watched:
             return
-        self._watched[name] = pid
+        watched.add(pid)
         try:
             handle = os.pidfd_open(pid)
         except ProcessLookupError:
