@@ -357,7 +357,7 @@ async def test_a_restarted_executor_adopts_its_workers(
         async def whole_log() -> list[str]:
             lines = await bench.lines(run.id)
             last = (await bench.get(run.id)).progress.step
-            return lines if lines[-1] == f"attempt 1 step {last}" else []
+            return lines if lines[-1:] == [f"attempt 1 step {last}"] else []
 
         lines = await eventually(whole_log)
         assert lines == [f"attempt 1 step {step}" for step in range(1, len(lines) + 1)]
