@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from referee import arena, evaluations
 from referee.evaluator import EndedError, Evaluator
 from trainer import platform
 from trainer.attempt import Attempt, run
@@ -20,34 +19,45 @@ from trainer.reporter import Request
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from google.protobuf.struct_pb2 import Struct
+
     Work = Callable[[Attempt, Evaluator, str], Request]
 
 BAD_INPUT = (CheckpointError, EndedError)
 
 _BEATS_TO_HEAR_WHY = 4
-_WORK: dict[str, Work] = {
-    "evaluation_id": evaluations.judge,
-    "match_id": arena.hold_match,
-    "build_id": arena.build,
-}
 
 
 def judge(attempt: Attempt) -> Request:
     """Do what the run is about; on return all that came of it is recorded."""
-    config = attempt.lease.run.config
-    about = next((name for name in _WORK if name in config), None)
-    if about is None:
-        raise ConfigError("config", f"must name one of {', '.join(_WORK)}")
+    work, about = _work(attempt.lease.run.config)
     with platform.channel(platform.variable("ELODROME_EVALUATOR_ADDRESS")) as channel:
         try:
             evaluator = Evaluator(channel, attempt.credential)
-            return _WORK[about](attempt, evaluator, str(config[about]))
+            return work(attempt, evaluator, about)
         except EndedError:
             # Whoever cancels it cancels its run too, perhaps a moment later.
             request = attempt.lease.await_request(_BEATS_TO_HEAR_WHY)
             if request is Request.GO_ON:
                 raise
             return request
+
+
+def _work(config: Struct) -> tuple[Work, str]:
+    """Return what there is to do, and the id of what it is about; raises ConfigError.
+
+    Nothing else is loaded: Doom alone takes as long as a whole match.
+    """
+    if "evaluation_id" in config:
+        from referee import evaluations  # noqa: PLC0415
+
+        return evaluations.judge, str(config["evaluation_id"])
+    from referee import arena  # noqa: PLC0415
+
+    for name, work in (("match_id", arena.hold_match), ("build_id", arena.build)):
+        if name in config:
+            return work, str(config[name])
+    raise ConfigError("config", "must name an evaluation, a match or a build")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ import io
 import stat
 import zipfile
 import zlib
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -37,16 +36,8 @@ class ArchiveError(Exception):
         self.code = code
 
 
-@dataclass(frozen=True)
-class Checked:
-    """An archive that keeps the rules: its files in their order, and their size together."""
-
-    files: tuple[str, ...]
-    unpacked_bytes: int
-
-
-def check(archive: bytes) -> Checked:
-    """Return what the archive holds; raises ArchiveError."""
+def check(archive: bytes) -> list[str]:
+    """Return the names of the files that the archive holds, in their order; raises ArchiveError."""
     if len(archive) > LARGEST_ARCHIVE_BYTES:
         raise ArchiveError(
             "ARCHIVE_TOO_LARGE",
@@ -70,7 +61,7 @@ def check(archive: bytes) -> Checked:
         _check_names(names)
         contents = _unpack(opened, files)
     _check_entry_point(contents[ENTRY_POINT])
-    return Checked(tuple(names), sum(len(content) for content in contents.values()))
+    return names
 
 
 def _check_member(member: zipfile.ZipInfo) -> None:

@@ -28,7 +28,6 @@ ADDRESSES = "ELODROME_AGENTS"
 """Where the sandboxes of the submitted seats wait, in their order, as `host:port,host:port`."""
 _OPPONENT = Seat("random", None, builtin="random")
 _MAX_TEXT = 2_000
-_MAX_REPLAY_BYTES = 1 << 20
 
 
 def hold_match(attempt: Attempt, evaluator: Evaluator, match_id: str) -> Request:
@@ -62,12 +61,12 @@ def build(attempt: Attempt, evaluator: Evaluator, build_id: str) -> Request:
     verdict = referee_pb.FinishBuildRequest(build_id=build_id)
     log: list[str] = []
     try:
-        checked = check(task.archive)
+        names = check(task.archive)
     except ArchiveError as error:
         verdict.error, verdict.code = str(error)[:_MAX_TEXT], error.code
         log.append(f"archive: {error}")
     else:
-        log.append(f"archive: {', '.join(checked.files)[:_MAX_TEXT]}; {len(task.archive)} bytes")
+        log.append(f"archive: {', '.join(names)[:_MAX_TEXT]}; {len(task.archive)} bytes")
         seats = (Seat(task.name, task.archive), _OPPONENT)
         result = _play(attempt, task.game, seats, task.seed)
         if result.cancelled:
@@ -149,6 +148,4 @@ def _packed(replay: dict[str, Any]) -> bytes:
     seats = [{**seat, "message": ""} for seat in result["seats"]]
     told = {**replay, "result": {**result, "seats": seats}}
     document = json.dumps(told, separators=(",", ":")).encode()
-    content = gzip.compress(document, mtime=0)
-    # The frames are bounded by the loop; nothing that comes of them is near the limit.
-    return content if len(content) <= _MAX_REPLAY_BYTES else b""
+    return gzip.compress(document, mtime=0)

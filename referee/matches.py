@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from games.board import BoardGame
+from games.board import SEAT_COUNT, BoardGame
 from referee.players import (
     BUILTINS,
     BuiltinPlayer,
@@ -116,8 +116,8 @@ def play(
 
 
 def _check(seats: Sequence[Seat], seed: int) -> None:
-    if len(seats) != 2:  # noqa: PLR2004 - what all board games have
-        raise ValueError(f"seats: a match has 2, not {len(seats)}")
+    if len(seats) != SEAT_COUNT:
+        raise ValueError(f"seats: a match has {SEAT_COUNT}, not {len(seats)}")
     for number, seat in enumerate(seats):
         if (seat.archive is None) == (not seat.builtin):
             raise ValueError(f"seats[{number}]: give either an archive or a builtin")

@@ -198,8 +198,8 @@ def _failed(failure: pb.Failure) -> FaultError:
         pb.Failure.KIND_OUT_OF_MEMORY: Fault.OUT_OF_MEMORY,
         pb.Failure.KIND_NO_ACTION: Fault.ILLEGAL_ACTION,
     }.get(failure.kind, Fault.PROTOCOL)
-    words = "".join(letter if letter.isprintable() else " " for letter in failure.message)
-    return FaultError(fault, words[:_LONGEST_MESSAGE])
+    words = "".join(letter if letter.isprintable() else " " for letter in failure.message).strip()
+    return FaultError(fault, words[:_LONGEST_MESSAGE] or "it did not say why")
 
 
 def seat_seed(match_seed: int, seat: int) -> int:

@@ -26,10 +26,6 @@ class Observation:
     shape: tuple[int, ...]
     values: tuple[int, ...]
 
-    def nested(self) -> Any:  # noqa: ANN401 - as deep as `shape` is long
-        """Return the array as lists of lists of ints."""
-        return nest(self.shape, self.values)
-
 
 class BoardGame:
     """A game of one of NAMES; the same seed and actions are the same game.

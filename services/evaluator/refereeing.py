@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
+import asyncio
 import hashlib
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from elodrome.evaluator.v1 import match_pb2, referee_service_pb2
+from sqlalchemy import select
 
 from kit import errors, parse
 from services.evaluator import ending
@@ -49,6 +50,7 @@ class Report:
     environment_version: str
     void: str
     replay: bytes
+    replay_sha256: str
 
 
 @dataclass(frozen=True)
@@ -69,26 +71,25 @@ async def claim_match(
     match.admit(worker)
     match.take_up(await current_time(session))
     await session.flush()
+    found = await _archives(session, [seat.submission_id for seat in match.seats])
     return referee_service_pb2.ClaimMatchResponse(
         match=match.to_proto(),
-        archives=[await _archive(session, seat.submission_id) for seat in match.seats],
+        archives=[found.get(seat.submission_id, b"") for seat in match.seats],
         with_replay=match.with_replay,
     )
 
 
-async def _archive(session: AsyncSession, submission_id: str | None) -> bytes:
-    if submission_id is None:
-        return b""
-    submission = await session.get_one(Submission, submission_id)
-    await session.refresh(submission, ["archive"])
-    return submission.archive
+async def _archives(
+    session: AsyncSession, submission_ids: Sequence[str | None]
+) -> dict[str | None, bytes]:
+    query = select(Submission.id, Submission.archive).where(Submission.id.in_(submission_ids))
+    return {row.id: row.archive for row in await session.execute(query)}
 
 
-def read_report(request: referee_service_pb2.FinishMatchRequest) -> Report:
+async def read_report(request: referee_service_pb2.FinishMatchRequest) -> Report:
     """Check a report; raise INVALID_ARGUMENT naming the field that is wrong."""
     for place, seat in enumerate(request.seats):
         _check_seat(seat, f"seats[{place}]")
-    _check_replay(request.replay)
     return Report(
         seats=request.seats,
         winner=request.winner if request.HasField("winner") else None,
@@ -98,6 +99,8 @@ def read_report(request: referee_service_pb2.FinishMatchRequest) -> Report:
         ),
         void=parse.text(request.void, "void", min_length=0, max_length=_MAX_ERROR),
         replay=request.replay,
+        # Megabytes are unpacked, which others need not wait for.
+        replay_sha256=await asyncio.to_thread(_replay_sha256, request.replay),
     )
 
 
@@ -110,23 +113,26 @@ def _check_seat(seat: match_pb2.MatchSeat, field: str) -> None:
         raise errors.invalid_argument(f"{field}.score", "must be 0, 0.5 or 1")
 
 
-def _check_replay(content: bytes) -> None:
-    """Refuse what is too large, whole or unpacked, and what is no gzip."""
+def _replay_sha256(content: bytes) -> str:
+    """Return the digest of what a replay unpacks to, empty where there is none.
+
+    Refuses what is too large, whole or unpacked, and what is no gzip of a JSON document.
+    """
     if len(content) > _MAX_REPLAY_BYTES:
         raise errors.invalid_argument("replay", f"must be at most {_MAX_REPLAY_BYTES} bytes")
     if not content:
-        return
+        return ""
     unpacking = zlib.decompressobj(zlib.MAX_WBITS | 16)
     try:
         document = unpacking.decompress(content, _MAX_DOCUMENT_BYTES)
     except zlib.error as error:
         raise errors.invalid_argument("replay", "must be gzip") from error
-    if not unpacking.eof:
-        raise errors.invalid_argument(
-            "replay", f"must unpack to at most {_MAX_DOCUMENT_BYTES} bytes"
-        )
+    if not unpacking.eof or unpacking.unused_data:
+        rule = f"must be one gzip of at most {_MAX_DOCUMENT_BYTES} bytes"
+        raise errors.invalid_argument("replay", rule)
     if not document.startswith(b"{"):
         raise errors.invalid_argument("replay", "must be one JSON document")
+    return hashlib.sha256(document).hexdigest()
 
 
 async def finish_match(
@@ -149,9 +155,7 @@ async def finish_match(
     if not report.void:
         await _count(session, match)
     if report.replay and match.with_replay:
-        document = gzip.decompress(report.replay)
-        digest = hashlib.sha256(document).hexdigest()
-        session.add(Replay(match_id=match.id, sha256=digest, content=report.replay))
+        session.add(Replay(match_id=match.id, sha256=report.replay_sha256, content=report.replay))
         match.has_replay = True
     await ending.announce(session, match)
     return match
@@ -196,7 +200,7 @@ async def claim_build(
     build.take_up(await current_time(session))
     agent = await get_agent(session, submission.agent_id)
     return referee_service_pb2.ClaimBuildResponse(
-        archive=await _archive(session, submission.id),
+        archive=(await _archives(session, [submission.id]))[submission.id],
         name=agent.name,
         game=agent.game,
         seed=seed_of(submission.id),
@@ -205,8 +209,10 @@ async def claim_build(
 
 def read_verdict(request: referee_service_pb2.FinishBuildRequest) -> Verdict:
     """Check a verdict; raise INVALID_ARGUMENT naming the field that is wrong."""
+    is_refusal = bool(request.code or request.is_platform_fault)
     return Verdict(
-        error=parse.text(request.error, "error", min_length=0, max_length=_MAX_ERROR),
+        # Without a sentence the code would count as playable.
+        error=parse.text(request.error, "error", min_length=int(is_refusal), max_length=_MAX_ERROR),
         code=parse.text(request.code, "code", min_length=0, max_length=_MAX_CODE),
         log=parse.text(request.log, "log", min_length=0, max_length=_MAX_LOG),
         is_platform_fault=request.is_platform_fault,

@@ -118,6 +118,16 @@ async def test_a_fault_of_the_platform_is_told_apart(arena: Arena) -> None:
     assert (failed.state, failed.build.code) == (FAILED, "")
 
 
+@pytest.mark.parametrize("verdict", [{"code": "CRASHED"}, {"is_platform_fault": True}])
+async def test_a_refusal_without_a_sentence_makes_nothing_playable(
+    arena: Arena, verdict: dict[str, Any]
+) -> None:
+    submission = await arena.submit(await arena.agent())
+    error = await refusal(arena.build(submission, **verdict))
+    assert (error.field, error.code.name) == ("error", "INVALID_ARGUMENT")
+    assert (await arena.submission(submission.id)).state == BUILDING
+
+
 async def test_a_build_whose_run_fails_leaves_nothing_waiting(arena: Arena) -> None:
     submission = await arena.submit(await arena.agent())
     await arena.worker(submission.build.id)

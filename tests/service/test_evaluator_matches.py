@@ -117,6 +117,7 @@ async def test_a_match_without_replay_keeps_none(arena: Arena) -> None:
         ({"seats": [match_pb2.MatchSeat(score=0.7), LOST]}, "seats[0].score"),
         ({"seats": [match_pb2.MatchSeat(score=1, time_used_s=-1), LOST]}, "seats[0].time_used_s"),
         ({"replay": b"no gzip"}, "replay"),
+        ({"replay": replay(frames=[]) + b"more"}, "replay"),
         ({"replay": replay(frames="x" * (33 << 20))}, "replay"),
         ({"environment_version": ""}, "environment_version"),
     ],

@@ -12,6 +12,7 @@ import pytest
 
 from games import board
 from games.board import BoardGame
+from games.board.environment import nest
 
 # Actions of a game that the first seat wins, and of one that nobody does.
 WON = {"connect_four": (0, 1, 0, 1, 0, 1, 0), "tic_tac_toe": (0, 3, 1, 4, 2)}
@@ -75,8 +76,9 @@ def test_each_seat_sees_its_own_pieces_first(name: str) -> None:
         for column, piece in enumerate(cells)
         if piece == 1
     ]
-    assert game.observation(0).nested()[row][column] == [1, 0]
-    assert game.observation(1).nested()[row][column] == [0, 1]
+    for seat, cell in ((0, [1, 0]), (1, [0, 1])):
+        seen = game.observation(seat)
+        assert nest(seen.shape, seen.values)[row][column] == cell
 
 
 def test_an_illegal_action_changes_nothing() -> None:

@@ -10,11 +10,14 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from elodrome.evaluator.v1 import match_pb2
 from elodrome.evaluator.v1 import seat_pb2 as pb
 
-from referee.matches import Fault, Limits, RemoteSandboxes, Result, Seat, play
+from referee import archives
+from referee.matches import BUILTINS, Fault, Limits, RemoteSandboxes, Result, Seat, play
 from referee.sandbox import frames
 from referee.sandbox.sandboxes import Death, SandboxError
+from services.evaluator.servicers import agents, matches
 from tests.referee_matches import a_match, archive
 
 if TYPE_CHECKING:
@@ -200,6 +203,16 @@ def test_a_failure_in_an_agents_words_is_bounded_and_printable() -> None:
     assert message.isprintable()
 
 
+@pytest.mark.parametrize("words", ["", " \x1b\n"])
+def test_a_failure_without_words_is_a_failure_that_says_so(words: str) -> None:
+    failure = pb.Failure(kind=pb.Failure.KIND_EXCEPTION, message=words)
+    result = against_random(ScriptedSandboxes(lambda _: pb.SeatResponse(failure=failure)))
+    assert (result.seats[0].fault, result.seats[0].message) == (
+        Fault.CRASHED,
+        "it did not say why",
+    )
+
+
 def test_an_agent_that_gets_no_memory_is_told_apart() -> None:
     failure = pb.Failure(kind=pb.Failure.KIND_OUT_OF_MEMORY, message="MemoryError")
     sandboxes = ScriptedSandboxes(lambda _: pb.SeatResponse(failure=failure))
@@ -264,3 +277,12 @@ def test_what_cannot_be_played_is_refused_by_name(changed: dict[str, Any], words
 def test_an_address_that_is_none_is_refused(address: str) -> None:
     with pytest.raises(ValueError, match=r"is not host:port"):
         RemoteSandboxes([address])
+
+
+def test_referees_and_the_evaluator_mean_the_same() -> None:
+    assert matches.BUILTINS == BUILTINS
+    assert agents.MAX_ARCHIVE_BYTES == archives.LARGEST_ARCHIVE_BYTES
+    told = {
+        name.removeprefix("MATCH_FAULT_") for name in match_pb2.MatchFault.DESCRIPTOR.values_by_name
+    }
+    assert told - {"UNSPECIFIED"} == set(Fault) - {Fault.NONE}

@@ -121,7 +121,6 @@ class Submission(Base):
     same_as_id: Mapped[Reference | None]
     archive: Mapped[bytes] = mapped_column(LargeBinary(), deferred=True)
     build_id: Mapped[Reference]
-    builds: Mapped[int] = mapped_column(default=1)
     owner_id: Mapped[Reference]
     create_time: Mapped[CreateTime]
     update_time: Mapped[UpdateTime]

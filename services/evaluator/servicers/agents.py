@@ -182,8 +182,8 @@ class AgentServicer(agent_service_pb2_grpc.AgentServiceServicer):
             MOVES.check(submission.state, SubmissionState.PENDING)
             await building.check_room(session, submission.owner_id)
             submission.move(SubmissionState.PENDING)
-            submission.builds += 1
-            build = building.start(session, submission, submission.builds)
+            failed = await session.get_one(Build, submission.build_id)
+            build = building.start(session, submission, failed.attempt + 1)
             await session.flush()
         self._reconciler.wake()
         return submission.to_proto(build)

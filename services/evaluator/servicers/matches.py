@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import secrets
 from typing import TYPE_CHECKING
@@ -142,7 +143,7 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
             replay = await session.get(Replay, match_id)
         if replay is None:
             raise errors.not_found("replay", match_id)
-        document = gzip.decompress(replay.content)
+        document = await asyncio.to_thread(gzip.decompress, replay.content)
         await context.send_initial_metadata(
             (
                 ("http-content-type", "application/json"),

@@ -134,7 +134,7 @@ class RefereeServicer(referee_service_pb2_grpc.RefereeServiceServicer):
     ) -> match_pb2.Match:
         """End the match with its one result."""
         match_id = parse.uuid(request.match_id, "match_id")
-        report = refereeing.read_report(request)
+        report = await refereeing.read_report(request)
         async with self._sessions.begin() as session:
             match = await refereeing.finish_match(session, match_id, report, principal())
             await session.flush()

@@ -54,7 +54,6 @@ def _create_submissions() -> None:
         sa.Column("same_as_id", sa.Uuid(), nullable=True),
         sa.Column("archive", sa.LargeBinary(), nullable=False),
         sa.Column("build_id", sa.Uuid(), nullable=False),
-        sa.Column("builds", sa.BigInteger(), nullable=False),
         sa.Column("owner_id", sa.Uuid(), nullable=False),
         sa.Column("create_time", _MOMENT, server_default=_NOW, nullable=False),
         sa.Column("update_time", _MOMENT, server_default=_NOW, nullable=False),
